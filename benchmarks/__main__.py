@@ -1,0 +1,92 @@
+"""`python -m benchmarks`: all figures from one run; the last line is a JSON object."""
+
+import argparse
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import bookkeeping, client_cost, disk_hit, hot_path, miss_path, processes
+from benchmarks.hot_path import CONCURRENCIES, Cells
+
+
+async def measure(folder: Path, *, rounds: int, seconds: float) -> dict[str, object]:
+    """Return every figure of performance.md."""
+    processes.pin(os.getpid(), processes.LOAD_CORE)
+    with processes.emulator() as base_url:
+        cells = await hot_path.measure(folder, base_url, rounds=rounds, seconds=seconds)
+        print_cells(cells)
+        disk_us = await disk_hit.measure(folder, base_url)
+        client_us = await client_cost.added_us(folder, base_url, rounds=rounds)
+    print(f"hit from disk, 100,000 entries: p50 {disk_us:.0f} us; AsyncClient adds {client_us:.0f} us")
+    miss = await miss_path.measure(folder, rounds=rounds, seconds=seconds)
+    print(
+        f"paid call: SDK alone p50 {miss.sdk_p50_us:.0f} us, through aigend {miss.daemon_p50_us:.0f} us; at 64: SDK "
+        f"{miss.sdk_rps_64:.0f}/s, aigend {miss.daemon_rps_64:.0f}/s, emulator alone {miss.emulator_rps_64:.0f}/s "
+        f"({miss.emulator_rps_64 / miss.sdk_rps_64:.1f} x the SDK)"
+    )
+    books = await bookkeeping.measure(folder / "books", calls=4_000)
+    print(f"bookkeeping of a paid call, 8 callers: p50 {books.p50_us:.0f} us, p99 {books.p99_us:.0f} us")
+    return {
+        **_hot(cells),
+        "disk_hit_p50_us": round(disk_us),
+        "client_added_us": round(client_us, 1),
+        "miss": {"added_p50_us": round(miss.added_p50_us), "throughput_ratio": round(miss.throughput_ratio, 3)},
+        "bookkeeping_us": {"p50": round(books.p50_us), "p99": round(books.p99_us)},
+        "rss_mb": {
+            "idle": round(cells.rss_idle_mb, 1),
+            "after_load": round(cells.rss_after_mb, 1),
+            "client_added": round(client_cost.added_mb(), 1),
+        },
+        "ready_s": round(cells.ready_s, 2),
+        "ledger_calls": cells.ledger_calls,
+        "sent_calls": cells.calls,
+        "failed": cells.failed,
+    }
+
+
+def _hot(cells: Cells) -> dict[str, object]:
+    def each(cell: str, figure: str) -> dict[str, float]:
+        return {str(c): round(cells.median(cell, c, figure), 1) for c in CONCURRENCIES}
+
+    names = ("echo", "repeat", "new_bytes")
+    return {
+        **{f"{name}_rps": each(name, "rps") for name in names},
+        "ratio": {name: {str(c): round(cells.ratio(name, c), 3) for c in CONCURRENCIES} for name in names[1:]},
+        "server_cpu_us": {name: round(cells.median(name, 16, "server_cpu_us"), 1) for name in names},
+        "p50_us": {name: each(name, "p50_us") for name in names},
+        "p99_us": {name: each(name, "p99_us") for name in names},
+    }
+
+
+def print_cells(cells: Cells) -> None:
+    """Print the hot path as a table."""
+    print(f"{'':>12}" + "".join(f"{f'rps at {c}':>12}{'p50 us':>9}{'p99 us':>9}{'ratio':>8}" for c in CONCURRENCIES))
+    for name in ("echo", "repeat", "new_bytes"):
+        row = f"{name:>12}"
+        for c in CONCURRENCIES:
+            ratio = 1.0 if name == "echo" else cells.ratio(name, c)
+            row += f"{cells.median(name, c, 'rps'):>12.0f}{cells.median(name, c, 'p50_us'):>9.0f}"
+            row += f"{cells.median(name, c, 'p99_us'):>9.0f}{ratio:>8.3f}"
+        print(row)
+
+
+def main() -> None:
+    """Run all benchmarks and print their figures."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Measure aigen against references of the same run.")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of each cell")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one cell in one round")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="aigen-bench-"))
+    try:
+        figures = uvloop.run(measure(folder, rounds=options.rounds, seconds=options.seconds))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""What the ledger takes of a paid call: reserve and settle, durable, with 8 callers at once, on a file of its own."""
+
+import asyncio
+import statistics
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from aigend.clock import SystemClock
+from aigend.config import LedgerSettings
+from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.entries import Intent, Settlement
+from aigend.ledger.ledger import Ledger
+from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Route, TokenUsage
+
+CALLERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Bookkeeping:
+    """Percentiles of reserve and settle together, in microseconds."""
+
+    p50_us: float
+    p99_us: float
+
+
+async def measure(folder: Path, *, calls: int) -> Bookkeeping:
+    """Return the time that reserve and settle take of one call."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    ledger = Ledger(path=folder / "ledger.db", clock=SystemClock(), settings=LedgerSettings(), budgets=BudgetBook(()))
+    await ledger.open()
+    latencies: list[float] = []
+
+    async def caller(count: int) -> None:
+        for _ in range(count):
+            began = time.perf_counter()
+            reservation = await ledger.reserve(_intent())
+            await ledger.settle(reservation, _SETTLEMENT)
+            latencies.append(time.perf_counter() - began)
+
+    try:
+        await asyncio.gather(*(caller(calls // CALLERS) for _ in range(CALLERS)))
+    finally:
+        await ledger.close()
+    hundredths = statistics.quantiles(latencies, n=100)
+    return Bookkeeping(p50_us=hundredths[49] * 1e6, p99_us=hundredths[98] * 1e6)
+
+
+_SETTLEMENT = Settlement(
+    usage=TokenUsage(input=500, output=170), cost=Cost(nanos=177_000, basis=CostBasis.PRICED), reply=b"x" * 1_024
+)
+
+
+def _intent() -> Intent:
+    return Intent(
+        scope="local",
+        request_id=str(uuid.uuid4()),
+        request_digest=b"d" * 32,
+        accounting=Accounting(session="bench"),
+        agent="",
+        service="",
+        phase="",
+        requested_model="gpt-4o-mini",
+        route=Route("openai", "gpt-4o-mini"),
+        outcome=CacheOutcome.MISS,
+        upper_bound_nanos=5_000_000,
+        price_entry_id="bench",
+        create_time=time.time(),
+    )

@@ -1,0 +1,43 @@
+"""The command line: every noun under one roof, and the options that stand before them."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aigenctl import cache, complete, config, daemon, ledger, models, stats
+from aigenctl.options import SocketOption
+
+app = typer.Typer(
+    name="aigenctl",
+    help="Talk to aigend: ask models, see what was paid and saved, look after the cache.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("complete")(complete.complete)
+app.command("stats")(stats.stats)
+app.add_typer(cache.app, name="cache")
+app.add_typer(models.app, name="models")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(config.app, name="config")
+app.command("status")(daemon.status)
+app.command("drain")(daemon.drain)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+    if wanted:
+        typer.echo(f"aigenctl {version('aigen')}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")]
+
+
+@app.callback()
+def _before(ctx: typer.Context, *, socket: SocketOption = None, show_version: VersionOption = False) -> None:
+    """Talk to aigend: ask models, see what was paid and saved, look after the cache."""
+    del show_version
+    ctx.obj = None if socket is None else Path(socket)

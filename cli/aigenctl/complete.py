@@ -1,0 +1,145 @@
+"""`aigenctl complete`: one prompt in, one answer out. The answer goes to standard output, what it cost to standard error."""
+
+import sys
+from typing import Annotated, Any
+
+import aigen
+import typer
+
+from aigenctl import connection, render
+from aigenctl.machine import as_json, as_json_line
+from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, given, labels
+
+PromptArgument = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="The prompt; without it, or for -, standard input.")]
+SystemOption = Annotated[str | None, typer.Option("--system", help="System prompt.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model: id, alias or provider/model.")]
+AgentOption = Annotated[str | None, typer.Option("--agent", "-a", help="Agent, which maps to a provider and model.")]
+ServiceOption = Annotated[str | None, typer.Option("--service", help="Service that asks; its policy applies.")]
+PhaseOption = Annotated[str | None, typer.Option("--phase", help="Phase of the pipeline.")]
+SessionOption = Annotated[str | None, typer.Option("--session", help="Session that the call is accounted to.")]
+TaskOption = Annotated[str | None, typer.Option("--task", help="Task that the call is accounted to.")]
+FallbackOption = Annotated[list[str] | None, typer.Option("--fallback", metavar="MODEL", help="Model to try next; repeatable.")]
+MaxTokensOption = Annotated[int | None, typer.Option("--max-output-tokens", min=1, help="Most tokens of the answer.")]
+TemperatureOption = Annotated[float | None, typer.Option("--temperature", min=0, max=2, help="Sampling temperature.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed for sampling.")]
+SampleOption = Annotated[int | None, typer.Option("--sample-index", min=0, help="Another index is another cache entry.")]
+ModeOption = Annotated[aigen.CacheMode | None, typer.Option("--mode", help="How the cache takes part.", case_sensitive=False)]
+NamespaceOption = Annotated[str | None, typer.Option("--namespace", help="Namespace of the cache.")]
+NormalizationOption = Annotated[
+    aigen.Normalization | None, typer.Option("--normalization", help="Which differences don't matter.", case_sensitive=False)
+]
+TtlOption = Annotated[str | None, typer.Option("--ttl", metavar="AGE", help="How long the answer may be kept, such as 90m or 7d.")]
+TimeoutOption = Annotated[float | None, typer.Option("--timeout", help="Your patience, in seconds.")]
+RequestIdOption = Annotated[str | None, typer.Option("--request-id", help="Id of an earlier call, to get its answer again.")]
+AllowRepeatOption = Annotated[bool, typer.Option("--allow-repeat", help="Pay again if the outcome of the id's call is unknown.")]
+StreamOption = Annotated[bool, typer.Option("--stream", help="Print the answer as it comes; with --json one line an event.")]
+EstimateOption = Annotated[bool, typer.Option("--estimate", help="Show what it would cost at most; nothing is called.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary on standard error.")]
+
+
+def complete(
+    ctx: typer.Context,
+    prompt: PromptArgument = None,
+    *,
+    system: SystemOption = None,
+    model: ModelOption = None,
+    agent: AgentOption = None,
+    service: ServiceOption = None,
+    phase: PhaseOption = None,
+    session: SessionOption = None,
+    task: TaskOption = None,
+    label: LabelsOption = None,
+    fallback: FallbackOption = None,
+    max_output_tokens: MaxTokensOption = None,
+    temperature: TemperatureOption = None,
+    seed: SeedOption = None,
+    sample_index: SampleOption = None,
+    mode: ModeOption = None,
+    namespace: NamespaceOption = None,
+    normalization: NormalizationOption = None,
+    ttl: TtlOption = None,
+    timeout: TimeoutOption = None,
+    request_id: RequestIdOption = None,
+    allow_repeat: AllowRepeatOption = False,
+    stream: StreamOption = False,
+    estimate: EstimateOption = False,
+    quiet: QuietOption = False,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """Answer one prompt and print the answer; where it came from and what it cost is said on standard error."""
+    options = given(system=system, model=model, agent=agent, service=service, phase=phase, fallback_models=fallback)
+    options |= given(max_output_tokens=max_output_tokens, temperature=temperature, seed=seed, sample_index=sample_index)
+    options |= given(mode=mode, namespace=namespace, normalization=normalization, ttl=age(ttl, "--ttl"))
+    account = given(task=task, labels=labels(label))
+    asked = _prompt(prompt)
+    with connection.daemon(ctx, socket, as_json=json_text) as client, client.session(session, **account):
+        if estimate:
+            _show_estimate(client.estimate(asked, **options, **given(timeout=timeout)), json_text=json_text)
+            return
+        options |= given(timeout=timeout, request_id=request_id, allow_repeat=allow_repeat or None)
+        if stream:
+            answer = _streamed(client, asked, options, json_text=json_text)
+        else:
+            answer = client.complete(asked, **options)
+            _write((as_json(answer) if json_text else _printable(answer.text)) + "\n")
+        if not quiet and not json_text:
+            _summarize(answer)
+
+
+def _prompt(given_prompt: str | None) -> str:
+    """Return the prompt that was typed, or what standard input holds, its last line end cut off."""
+    if given_prompt not in (None, "-"):
+        return str(given_prompt)
+    if sys.stdin.isatty():
+        sys.stderr.write("aigenctl: reading the prompt from standard input; end it with Ctrl-D\n")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"standard input is not UTF-8 at byte {error.start}; allowed: UTF-8 text") from error
+
+
+def _streamed(client: aigen.Client, prompt: str, options: dict[str, Any], *, json_text: bool) -> aigen.Completion:
+    """Print an answer as it comes, text as it is or one JSON object an event, and return the whole."""
+    with client.stream(prompt, **options) as stream:
+        for event in stream.events():
+            if json_text:
+                _write(as_json_line(_named(event)) + "\n")
+            elif isinstance(event, aigen.TextDelta):
+                _write(_printable(event.text))
+        if not json_text:
+            _write("\n")
+        return stream.result()
+
+
+def _write(text: str) -> None:
+    """Write without the filter of escape sequences that Typer's own echo has, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _named(event: aigen.StreamEvent) -> dict[str, object]:
+    """Return an event under the name that the contract gives it."""
+    if isinstance(event, aigen.TextDelta):
+        return {"text_delta": event.text}
+    if isinstance(event, aigen.ThinkingDelta):
+        return {"thinking_delta": event.text}
+    return {"response" if isinstance(event, aigen.Completion) else "tool_call": event}
+
+
+def _show_estimate(result: aigen.Estimate, *, json_text: bool) -> None:
+    if json_text:
+        typer.echo(as_json(result))
+    else:
+        render.show(render.estimate(result))
+
+
+def _printable(text: str) -> str:
+    """Return an answer as it is for programs, and harmless for terminals."""
+    return render.harmless(text) if sys.stdout.isatty() else text
+
+
+def _summarize(answer: aigen.Completion) -> None:
+    for warning in answer.warnings:
+        sys.stderr.write(f"warning: {render.harmless(warning)}\n")
+    sys.stderr.write(render.completion_summary(answer) + "\n")

@@ -1,0 +1,53 @@
+"""`aigenctl models`: what can be asked and what it costs."""
+
+from itertools import islice
+from typing import Annotated
+
+import aigen
+import typer
+
+from aigenctl import connection, render
+from aigenctl.machine import as_json
+from aigenctl.options import JsonOption, LimitOption, ProviderOption, SocketOption, alone, given
+
+app = typer.Typer(help="Show the models that can be asked.", invoke_without_command=True)
+TierOption = Annotated[aigen.ModelTier | None, typer.Option("--tier", help="Only this tier.")]
+CapabilityOption = Annotated[aigen.Capability | None, typer.Option("--capability", help="Only models that can do this.")]
+
+
+@app.callback()
+def models(ctx: typer.Context, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+    """Show the models that can be asked; without a command, all of them."""
+    if alone(ctx, json_text=json_text, socket=socket):
+        list_models(ctx, json_text=json_text, socket=socket)
+
+
+@app.command("list")
+def list_models(
+    ctx: typer.Context,
+    *,
+    provider: ProviderOption = None,
+    tier: TierOption = None,
+    capability: CapabilityOption = None,
+    limit: LimitOption = 0,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """List models by provider and id, with their prices."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        found = list(islice(client.models(**given(provider=provider, tier=tier, capability=capability)), limit or None))
+        if json_text:
+            typer.echo(as_json({"models": found}))
+        else:
+            render.show(render.models(found))
+
+
+@app.command("show")
+def show(ctx: typer.Context, model: str, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+    """Show all that is known of one model, given by id, alias, provider/model or agent."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        found = client.model(model)
+        if json_text:
+            typer.echo(as_json(found))
+        else:
+            render.show(render.model(found))

@@ -1,0 +1,117 @@
+"""`aigenctl stats`: what calls cost and what was saved."""
+
+from dataclasses import fields
+from typing import Annotated
+
+import aigen
+import typer
+
+from aigenctl import connection, render
+from aigenctl.figures import exact_usd
+from aigenctl.machine import as_csv, as_json
+from aigenctl.options import (
+    AgentOption,
+    JsonOption,
+    LabelsOption,
+    ModelOption,
+    PhaseOption,
+    ProviderOption,
+    ServiceOption,
+    SessionOption,
+    SinceOption,
+    SocketOption,
+    TaskOption,
+    UntilOption,
+    given,
+    labels,
+    moment,
+)
+
+PeriodOption = Annotated[
+    aigen.Period | None, typer.Option("--period", help="Calendar period; without it and --since: all time.", case_sensitive=False)
+]
+ByOption = Annotated[
+    list[aigen.GroupBy] | None,
+    typer.Option("--by", help="Group rows by this; repeatable, at most 3. [default: provider]", case_sensitive=False),
+]
+LabelKeyOption = Annotated[str, typer.Option("--label-key", help="Label to group by; goes with --by label.")]
+TimeZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print one CSV line a row.")]
+
+
+def stats(
+    ctx: typer.Context,
+    *,
+    period: PeriodOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    time_zone: TimeZoneOption = "",
+    by: ByOption = None,
+    label_key: LabelKeyOption = "",
+    session: SessionOption = None,
+    provider: ProviderOption = None,
+    model: ModelOption = None,
+    agent: AgentOption = None,
+    service: ServiceOption = None,
+    phase: PhaseOption = None,
+    task: TaskOption = None,
+    label: LabelsOption = None,
+    csv: CsvOption = False,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """Show tokens, cost and savings by provider, or by what --by names, with a total."""
+    _check(period=period, since=since, until=until, csv=csv, json_text=json_text)
+    where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
+    group_by = by or [aigen.GroupBy.PROVIDER]
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        result = client.stats(
+            period=period,
+            start_time=moment(since, "--since"),
+            end_time=moment(until, "--until"),
+            time_zone=time_zone,
+            group_by=group_by,
+            label_key=label_key,
+            **where,
+            **given(labels=labels(label)),
+        )
+        if json_text:
+            typer.echo(as_json({"group_by": group_by, **_named(result)}))
+        elif csv:
+            typer.echo(as_csv([*group_by, *_CSV_SUMS], (_line(row) for row in result.rows)), nl=False, color=True)
+        else:
+            shown = period.value if period else "range" if since or until else "all time"
+            titles = [label_key if name == aigen.GroupBy.LABEL else name.value for name in group_by]
+            filters = where | given(label=", ".join(label) if label else None)
+            render.show(render.stats(result, period=shown, by=titles, filters=filters))
+
+
+def _check(*, period: aigen.Period | None, since: str | None, until: str | None, csv: bool, json_text: bool) -> None:
+    if period and (since or until):
+        raise typer.BadParameter(f"--period is {period.value!r} together with --since or --until; allowed: one or the other")
+    if csv and json_text:
+        raise typer.BadParameter("--csv together with --json; allowed: one of them")
+
+
+def _named(result: aigen.Stats) -> dict[str, object]:
+    rows = [{"group": row.group, "totals": _with_saved(row.totals)} for row in result.rows]
+    window = {"start_time": result.start_time, "end_time": result.end_time, "time_zone": result.time_zone}
+    return {**window, "rows": rows, "totals": _with_saved(result.totals)}
+
+
+def _with_saved(totals: aigen.UsageTotals) -> dict[str, object]:
+    return {field.name: getattr(totals, field.name) for field in fields(totals)} | {"saved_usd_nanos": totals.saved_usd_nanos}
+
+
+_COUNTS = ("call", "hit", "miss", "coalesced", "bypass", "refresh", "replay", "unknown", "released", "unpriced")
+_TOKENS = tuple(field.name for field in fields(aigen.TokenUsage))
+_AMOUNTS = ("cost_usd_nanos", "saved_usd_nanos", "estimated_cost_usd_nanos", "unknown_cost_usd_nanos")
+_CSV_SUMS = (*(f"{name}_count" for name in _COUNTS), *_TOKENS, *_AMOUNTS, "cost_usd", "saved_usd")
+
+
+def _line(row: aigen.StatsRow) -> list[object]:
+    totals = row.totals
+    counts = [getattr(totals, f"{name}_count") for name in _COUNTS]
+    tokens = [getattr(totals.usage, name) for name in _TOKENS]
+    amounts = [getattr(totals, name) for name in _AMOUNTS]
+    return [*row.group, *counts, *tokens, *amounts, exact_usd(totals.cost_usd_nanos), exact_usd(totals.saved_usd_nanos)]

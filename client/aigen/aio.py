@@ -1,0 +1,394 @@
+"""The client for asyncio programs.
+
+The same short methods as in `client.py`: build the request, call, convert.
+"""
+# ruff: noqa: ASYNC109 - both clients take the same arguments; the timeout is the deadline that travels to the daemon
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+from uuid import UUID
+
+import grpc
+import grpc.aio
+
+from aigen import _call, _channel, _convert, _queries, _requests
+from aigen._base import BaseClient
+from aigen._session import current
+from aigen._stream import AsyncCompletionStream
+from aigen._tracing import trace_headers
+from aigen.errors import AigenError, ClientClosed
+from aigen.reports import (
+    AttemptState,
+    CacheEntry,
+    CacheStats,
+    Capability,
+    ClearedCache,
+    DaemonStatus,
+    GroupBy,
+    LedgerEntry,
+    Model,
+    ModelTier,
+    Period,
+    Setting,
+    Stats,
+)
+from aigen.results import Completion, Estimate, StreamEvent
+from aigen.types import CompletionOptions, Prompt
+
+T = TypeVar("T")
+
+
+class AsyncClient(BaseClient):
+    """Talks to the aigend of this machine from one event loop; otherwise it is what `Client` is, method by method.
+
+    Args:
+        socket: Path of the daemon's socket. None: `AIGEN_SOCKET`, else the first that answers of
+            `$XDG_RUNTIME_DIR/aigen/aigend.sock` and `/run/aigend/aigend.sock`.
+        timeout: Patience of a call that brings no timeout of its own, in seconds; infinity: without end.
+        connect_timeout: Longest wait for a daemon that was not reached yet, in seconds.
+        restart_timeout: Longest wait for a daemon that was reached and went away, in seconds.
+        service: Service that asks, where neither call nor session names one.
+
+    Raises:
+        InvalidRequest: A setting holds what it may not hold.
+
+    Example:
+        ```python
+        import aigen
+
+        client = aigen.AsyncClient()
+        answer = await client.complete("Say hello", model="gpt-4o-mini")
+        print(answer.text, answer.cost_usd)
+        ```
+    """
+
+    def __init__(
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        *,
+        timeout: float = 600.0,
+        connect_timeout: float = 5.0,
+        restart_timeout: float = 60.0,
+        service: str = "",
+    ) -> None:
+        super().__init__(socket, timeout=timeout, connect_timeout=connect_timeout, restart_timeout=restart_timeout, service=service)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def complete(
+        self,
+        prompt_or_messages: Prompt,
+        /,
+        *,
+        timeout: float | None = None,
+        request_id: str | UUID | None = None,
+        allow_repeat: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> Completion:
+        """Return one answer, from the cache, from the same call already in flight, or from a provider.
+
+        Args:
+            prompt_or_messages: The prompt, or the conversation, oldest message first.
+            timeout: Patience in seconds; None: the client's.
+            request_id: Id under which the call is paid at most once; None: a new UUID. The same id brings the same answer.
+            allow_repeat: Allows a second paid call under an id whose first outcome is unknown.
+            options: What shapes the answer; see `CompletionOptions`.
+
+        Raises:
+            AigenError: Why there is no answer; see `aigen.errors` for the tree.
+        """
+        context = current(self)
+        payload = _requests.complete_bytes(prompt_or_messages, options, context, self._service)
+        key = self._request_id(request_id)
+        metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
+        return await self._send(_call.COMPLETE, payload, timeout, metadata=metadata, request_id=key)
+
+    def stream(
+        self,
+        prompt_or_messages: Prompt,
+        /,
+        *,
+        timeout: float | None = None,
+        request_id: str | UUID | None = None,
+        allow_repeat: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> AsyncCompletionStream:
+        """Return one answer as a stream of text; arguments as for `complete()`."""
+        context = current(self)
+        payload = _requests.stream_bytes(prompt_or_messages, options, context, self._service)
+        key = self._request_id(request_id)
+        metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
+        return AsyncCompletionStream(self._events(payload, self._seconds(timeout), metadata, key), key)
+
+    async def complete_many(
+        self,
+        requests: Iterable[Prompt],
+        /,
+        *,
+        timeout: float | None = None,
+        request_id: str | UUID | None = None,
+        allow_repeat: bool = False,
+        **options: Unpack[CompletionOptions],
+    ) -> list[Completion | AigenError]:
+        """Return the answers to many requests, made concurrently, in request order.
+
+        One that fails does not spoil the others: its place in the list holds the exception that `complete()` would have raised.
+
+        Args:
+            requests: 1 to 1,000 prompts, conversations or `CompletionRequest`, whose options win over those given here.
+            timeout: Patience for all together in seconds; None: the client's.
+            request_id: Item i is paid under `<request_id>/<i>`; None: a new UUID.
+            allow_repeat: Allows second paid calls where the first outcome is unknown.
+            options: What shapes all answers; see `CompletionOptions`.
+
+        Raises:
+            AigenError: The batch as a whole was refused or lost.
+        """
+        context = current(self)
+        payload = _requests.batch_bytes(requests, options, context, self._service)
+        key = self._request_id(request_id)
+        metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
+        return _convert.batch_of(await self._send(_call.BATCH, payload, timeout, metadata=metadata, request_id=key), key)
+
+    async def estimate(
+        self, prompt_or_messages: Prompt, /, *, timeout: float | None = None, **options: Unpack[CompletionOptions]
+    ) -> Estimate:
+        """Return what a request would cost at most, by route, without a call to a provider."""
+        context = current(self)
+        payload = _requests.estimate_bytes(prompt_or_messages, options, context, self._service)
+        return await self._send(_call.ESTIMATE, payload, timeout, metadata=(*context.once, *trace_headers()))
+
+    async def stats(
+        self,
+        *,
+        period: Period | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        time_zone: str = "",
+        group_by: Sequence[GroupBy | str] = (),
+        label_key: str = "",
+        timeout: float | None = None,
+        **where: Unpack[_queries.UsageFilter],
+    ) -> Stats:
+        """Return calls, tokens, cost and savings of a period.
+
+        Args:
+            period: "today", "week", "month" or "all"; not together with `start_time` or `end_time`.
+            start_time: First moment, inclusive, with its time zone.
+            end_time: Last moment, exclusive, with its time zone.
+            time_zone: IANA name in which days begin; empty: the daemon's.
+            group_by: Up to 3 of the words of `GroupBy`; empty: totals only.
+            label_key: Label to group by, together with "label".
+            timeout: Patience in seconds; None: the client's.
+            where: Only calls that match all of provider, model, agent, service, session, phase, task and labels.
+        """
+        payload = _queries.stats_bytes(
+            period=period,
+            start_time=start_time,
+            end_time=end_time,
+            time_zone=time_zone,
+            group_by=group_by,
+            label_key=label_key,
+            where=where,
+        )
+        return await self._send(_call.STATS, payload, timeout)
+
+    def ledger_entries(
+        self,
+        *,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        states: Sequence[AttemptState | str] = (),
+        request_id: str = "",
+        page_size: int = 0,
+        timeout: float | None = None,
+        **where: Unpack[_queries.UsageFilter],
+    ) -> AsyncIterator[LedgerEntry]:
+        """Return an iterator over charges, newest first; further pages are fetched as it is read.
+
+        Args:
+            start_time: First moment of creation, inclusive, with its time zone.
+            end_time: Last moment of creation, exclusive, with its time zone.
+            states: Only entries in one of these states; empty: any.
+            request_id: Only entries of this request id; empty: any.
+            page_size: Entries a call; 0: the daemon's default.
+            timeout: Patience for each page in seconds; None: the client's.
+            where: Only calls that match all of provider, model, agent, service, session, phase, task and labels.
+        """
+        first = _queries.ledger_page(
+            start_time=start_time, end_time=end_time, states=states, request_id=request_id, page_size=page_size, where=where
+        )
+        return self._pages(_call.LEDGER, first, timeout)
+
+    async def clear_cache(
+        self, *, validate_only: bool = False, timeout: float | None = None, **where: Unpack[_queries.CacheFilter]
+    ) -> ClearedCache:
+        """Return how many entries were removed from the cache; without a filter that is all of them.
+
+        Args:
+            validate_only: Counts what would go and removes nothing.
+            timeout: Patience in seconds; None: the client's.
+            where: Only entries that match all of provider, model, agent, phase, service, namespace, older_than, key_prefix.
+        """
+        return await self._send(_call.CLEAR, _queries.clear_bytes(validate_only=validate_only, where=where), timeout)
+
+    async def cache_stats(self, *, timeout: float | None = None) -> CacheStats:
+        """Return how large the cache is and how well it does."""
+        return await self._send(_call.CACHE_STATS, b"", timeout)
+
+    def cache_entries(
+        self, *, page_size: int = 0, timeout: float | None = None, **where: Unpack[_queries.CacheFilter]
+    ) -> AsyncIterator[CacheEntry]:
+        """Return an iterator over cache entries, newest first; filters as for `clear_cache()`."""
+        return self._pages(_call.CACHE_ENTRIES, _queries.cache_page(page_size=page_size, where=where), timeout)
+
+    async def cache_entry(self, key: str | bytes, /, *, timeout: float | None = None) -> CacheEntry:
+        """Return one cache entry with its answer; the key is raw or hexadecimal."""
+        return await self._send(_call.CACHE_ENTRY, _queries.entry_bytes(key), timeout)
+
+    def models(
+        self,
+        *,
+        provider: str = "",
+        tier: ModelTier | str | None = None,
+        capability: Capability | str | None = None,
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Model]:
+        """Return an iterator over the models that match, by provider and id."""
+        first = _queries.model_page(provider=provider, tier=tier, capability=capability, page_size=page_size)
+        return self._pages(_call.MODELS, first, timeout)
+
+    async def model(self, name: str, /, *, timeout: float | None = None) -> Model:
+        """Return one model by id, alias, "provider/model" or agent."""
+        return await self._send(_call.MODEL, _queries.model_bytes(name), timeout)
+
+    async def status(self, *, timeout: float | None = None) -> DaemonStatus:
+        """Return how the daemon is."""
+        return await self._send(_call.STATUS, b"", timeout)
+
+    async def settings(self, *, timeout: float | None = None) -> tuple[Setting, ...]:
+        """Return the daemon's settings in force, secrets hidden."""
+        return await self._send(_call.SETTINGS, b"", timeout)
+
+    async def drain(self, *, wait: timedelta | float | None = None, timeout: float | None = None) -> int:
+        """Stop the daemon once the calls inside have ended; return how many provider calls are still under way.
+
+        Args:
+            wait: Longest time the daemon gives them, in seconds, up to one hour; None: its setting.
+            timeout: Patience of this call, which returns at once; None: the client's.
+        """
+        return await self._send(_call.DRAIN, _queries.drain_bytes(wait), timeout)
+
+    async def close(self) -> None:
+        """Close the connection; calls under way end with ClientClosed, and so does every later one."""
+        self._closed = self._closed or "is closed"
+        self._stubs = {}
+        channel: grpc.aio.Channel | None = self._channel
+        self._channel = None
+        if channel is not None:
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def _send(
+        self,
+        method: _call.Method[T],
+        payload: bytes,
+        timeout: float | None,
+        *,
+        metadata: _call.Metadata | None = None,
+        request_id: str = "",
+    ) -> T:
+        seconds = self._seconds(timeout)
+        deadline = time.monotonic() + seconds
+        recovery = None
+        while True:
+            stub = self._stubs.get(method.path)
+            if stub is None or self._loop is not asyncio.get_running_loop():
+                stub = await self._connected(method, deadline)
+            try:
+                return method.decode(await stub(payload, timeout=_call.grpc_seconds(seconds), metadata=metadata or trace_headers()))
+            except grpc.RpcError as error:
+                self._check_open()
+                recovery = recovery or self._recovery(method, request_id, deadline)
+                await asyncio.sleep(recovery.pause_after(error))
+                seconds = recovery.seconds_left()
+            except asyncio.CancelledError:
+                self._check_cancelled_by_close()
+                raise
+
+    async def _events(
+        self, payload: bytes, seconds: float, metadata: _call.Metadata, request_id: str
+    ) -> AsyncGenerator[StreamEvent, None]:
+        deadline = time.monotonic() + seconds
+        recovery = self._recovery(_call.STREAM, request_id, deadline)
+        answering = False
+        while True:
+            stub = await self._connected(_call.STREAM, deadline)
+            call = stub(payload, timeout=_call.grpc_seconds(recovery.seconds_left()), metadata=metadata)
+            try:
+                async for message in call:
+                    answering = True
+                    if (event := _call.STREAM.decode(message)) is not None:
+                        yield event
+                return
+            except grpc.RpcError as error:
+                self._check_open()
+                await asyncio.sleep(recovery.pause_after(error, answering=answering))
+            except asyncio.CancelledError:
+                self._check_cancelled_by_close()
+                raise
+            finally:
+                call.cancel()
+
+    async def _pages(
+        self, method: _call.Method[tuple[list[T], str]], first: _queries.PageRequest, timeout: float | None
+    ) -> AsyncIterator[T]:
+        token = ""
+        while True:
+            items, token = await self._send(method, _queries.next_page(first, token), timeout)
+            for item in items:
+                yield item
+            if not token:
+                return
+
+    async def _connected(self, method: _call.Method[Any], deadline: float) -> Any:
+        """Return the stub of a method, after finding the daemon and opening the channel where that is still to be done."""
+        self._check_open()
+        self._check_loop()
+        if not self._stubs:
+            for pause in self._finder.pauses(min(self._connect_timeout, deadline - time.monotonic())):
+                await asyncio.sleep(pause)
+            self._check_open()
+        if not self._stubs:  # another task may have been faster
+            self._open(self._finder.find() or self._finder.paths[0])
+        return self._stubs[method.path]
+
+    def _open(self, path: str) -> None:
+        channel = grpc.aio.insecure_channel(_channel.channel_target(path), options=_channel.CHANNEL_OPTIONS)
+        stubs: dict[str, Any] = {method.path: channel.unary_unary(method.path) for method in _call.UNARY}
+        stubs[_call.STREAM.path] = channel.unary_stream(_call.STREAM.path)
+        self._channel, self._stubs, self._loop = channel, stubs, asyncio.get_running_loop()
+
+    def _check_loop(self) -> None:
+        """Drop the connection of a loop that has ended, such as that of an earlier `asyncio.run`."""
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return
+        if not self._loop.is_closed():
+            raise ClientClosed("this AsyncClient belongs to another event loop that is still open; make one client for each loop")
+        self._channel, self._stubs, self._loop = None, {}, None
+
+    def _check_cancelled_by_close(self) -> None:
+        """Tell a call that `close()` ended from a task that was cancelled; gRPC says the same of both."""
+        task = asyncio.current_task()
+        if self._closed and task is not None and not task.cancelling():
+            self._check_open()

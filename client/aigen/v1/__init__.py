@@ -1,0 +1,1 @@
+"""Generated from proto/aigen/v1; never edited."""

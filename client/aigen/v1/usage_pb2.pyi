@@ -1,0 +1,282 @@
+import datetime
+
+from aigen.v1 import completion_pb2 as _completion_pb2
+from aigen.v1 import message_pb2 as _message_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Period(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PERIOD_UNSPECIFIED: _ClassVar[Period]
+    PERIOD_TODAY: _ClassVar[Period]
+    PERIOD_WEEK: _ClassVar[Period]
+    PERIOD_MONTH: _ClassVar[Period]
+    PERIOD_ALL: _ClassVar[Period]
+
+class GroupBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    GROUP_BY_UNSPECIFIED: _ClassVar[GroupBy]
+    GROUP_BY_PROVIDER: _ClassVar[GroupBy]
+    GROUP_BY_MODEL: _ClassVar[GroupBy]
+    GROUP_BY_AGENT: _ClassVar[GroupBy]
+    GROUP_BY_SERVICE: _ClassVar[GroupBy]
+    GROUP_BY_SESSION: _ClassVar[GroupBy]
+    GROUP_BY_PHASE: _ClassVar[GroupBy]
+    GROUP_BY_TASK: _ClassVar[GroupBy]
+    GROUP_BY_LABEL: _ClassVar[GroupBy]
+    GROUP_BY_OUTCOME: _ClassVar[GroupBy]
+    GROUP_BY_DAY: _ClassVar[GroupBy]
+    GROUP_BY_HOUR: _ClassVar[GroupBy]
+
+class AttemptState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ATTEMPT_STATE_UNSPECIFIED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_RESERVED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_SENT: _ClassVar[AttemptState]
+    ATTEMPT_STATE_SUBMITTED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_SETTLED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_RELEASED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_UNKNOWN: _ClassVar[AttemptState]
+PERIOD_UNSPECIFIED: Period
+PERIOD_TODAY: Period
+PERIOD_WEEK: Period
+PERIOD_MONTH: Period
+PERIOD_ALL: Period
+GROUP_BY_UNSPECIFIED: GroupBy
+GROUP_BY_PROVIDER: GroupBy
+GROUP_BY_MODEL: GroupBy
+GROUP_BY_AGENT: GroupBy
+GROUP_BY_SERVICE: GroupBy
+GROUP_BY_SESSION: GroupBy
+GROUP_BY_PHASE: GroupBy
+GROUP_BY_TASK: GroupBy
+GROUP_BY_LABEL: GroupBy
+GROUP_BY_OUTCOME: GroupBy
+GROUP_BY_DAY: GroupBy
+GROUP_BY_HOUR: GroupBy
+ATTEMPT_STATE_UNSPECIFIED: AttemptState
+ATTEMPT_STATE_RESERVED: AttemptState
+ATTEMPT_STATE_SENT: AttemptState
+ATTEMPT_STATE_SUBMITTED: AttemptState
+ATTEMPT_STATE_SETTLED: AttemptState
+ATTEMPT_STATE_RELEASED: AttemptState
+ATTEMPT_STATE_UNKNOWN: AttemptState
+
+class UsageFilter(_message.Message):
+    __slots__ = ("provider", "model", "agent", "service", "session", "phase", "task", "labels")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    agent: str
+    service: str
+    session: str
+    phase: str
+    task: str
+    labels: _containers.ScalarMap[str, str]
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., agent: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., phase: _Optional[str] = ..., task: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class GetStatsRequest(_message.Message):
+    __slots__ = ("period", "start_time", "end_time", "time_zone", "group_by", "label_key", "filter")
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    LABEL_KEY_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    period: Period
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    time_zone: str
+    group_by: _containers.RepeatedScalarFieldContainer[GroupBy]
+    label_key: str
+    filter: UsageFilter
+    def __init__(self, period: _Optional[_Union[Period, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., time_zone: _Optional[str] = ..., group_by: _Optional[_Iterable[_Union[GroupBy, str]]] = ..., label_key: _Optional[str] = ..., filter: _Optional[_Union[UsageFilter, _Mapping]] = ...) -> None: ...
+
+class UsageTotals(_message.Message):
+    __slots__ = ("call_count", "hit_count", "miss_count", "coalesced_count", "bypass_count", "refresh_count", "replay_count", "unknown_count", "usage", "cost_usd_nanos", "estimated_cost_usd_nanos", "unknown_cost_usd_nanos", "unpriced_count", "savings", "latency", "mean_hit_latency_us", "released_count")
+    CALL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MISS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COALESCED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BYPASS_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFRESH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REPLAY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAVINGS_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    MEAN_HIT_LATENCY_US_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    call_count: int
+    hit_count: int
+    miss_count: int
+    coalesced_count: int
+    bypass_count: int
+    refresh_count: int
+    replay_count: int
+    unknown_count: int
+    usage: _message_pb2.TokenUsage
+    cost_usd_nanos: int
+    estimated_cost_usd_nanos: int
+    unknown_cost_usd_nanos: int
+    unpriced_count: int
+    savings: _containers.RepeatedCompositeFieldContainer[Savings]
+    latency: LatencyPercentiles
+    mean_hit_latency_us: float
+    released_count: int
+    def __init__(self, call_count: _Optional[int] = ..., hit_count: _Optional[int] = ..., miss_count: _Optional[int] = ..., coalesced_count: _Optional[int] = ..., bypass_count: _Optional[int] = ..., refresh_count: _Optional[int] = ..., replay_count: _Optional[int] = ..., unknown_count: _Optional[int] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., cost_usd_nanos: _Optional[int] = ..., estimated_cost_usd_nanos: _Optional[int] = ..., unknown_cost_usd_nanos: _Optional[int] = ..., unpriced_count: _Optional[int] = ..., savings: _Optional[_Iterable[_Union[Savings, _Mapping]]] = ..., latency: _Optional[_Union[LatencyPercentiles, _Mapping]] = ..., mean_hit_latency_us: _Optional[float] = ..., released_count: _Optional[int] = ...) -> None: ...
+
+class Savings(_message.Message):
+    __slots__ = ("cause", "call_count", "saved_usd_nanos")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    CALL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    cause: _completion_pb2.SavingsCause
+    call_count: int
+    saved_usd_nanos: int
+    def __init__(self, cause: _Optional[_Union[_completion_pb2.SavingsCause, str]] = ..., call_count: _Optional[int] = ..., saved_usd_nanos: _Optional[int] = ...) -> None: ...
+
+class LatencyPercentiles(_message.Message):
+    __slots__ = ("p50_us", "p90_us", "p99_us")
+    P50_US_FIELD_NUMBER: _ClassVar[int]
+    P90_US_FIELD_NUMBER: _ClassVar[int]
+    P99_US_FIELD_NUMBER: _ClassVar[int]
+    p50_us: int
+    p90_us: int
+    p99_us: int
+    def __init__(self, p50_us: _Optional[int] = ..., p90_us: _Optional[int] = ..., p99_us: _Optional[int] = ...) -> None: ...
+
+class StatsRow(_message.Message):
+    __slots__ = ("group", "totals")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    group: _containers.RepeatedScalarFieldContainer[str]
+    totals: UsageTotals
+    def __init__(self, group: _Optional[_Iterable[str]] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ...) -> None: ...
+
+class GetStatsResponse(_message.Message):
+    __slots__ = ("rows", "totals", "start_time", "end_time", "time_zone")
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    rows: _containers.RepeatedCompositeFieldContainer[StatsRow]
+    totals: UsageTotals
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    time_zone: str
+    def __init__(self, rows: _Optional[_Iterable[_Union[StatsRow, _Mapping]]] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., time_zone: _Optional[str] = ...) -> None: ...
+
+class LedgerEntry(_message.Message):
+    __slots__ = ("id", "request_id", "attempt_number", "state", "provider", "model", "resolved_model", "agent", "service", "session", "phase", "task", "labels", "cache_outcome", "usage", "provider_usage_json", "reserved_usd_nanos", "cost_usd_nanos", "cost_basis", "price_entry_id", "flags", "create_time", "update_time", "provider_us", "savings")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_USAGE_JSON_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    COST_BASIS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_US_FIELD_NUMBER: _ClassVar[int]
+    SAVINGS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    request_id: str
+    attempt_number: int
+    state: AttemptState
+    provider: str
+    model: str
+    resolved_model: str
+    agent: str
+    service: str
+    session: str
+    phase: str
+    task: str
+    labels: _containers.ScalarMap[str, str]
+    cache_outcome: _completion_pb2.CacheOutcome
+    usage: _message_pb2.TokenUsage
+    provider_usage_json: str
+    reserved_usd_nanos: int
+    cost_usd_nanos: int
+    cost_basis: _completion_pb2.CostBasis
+    price_entry_id: str
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    create_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    provider_us: int
+    savings: _containers.RepeatedCompositeFieldContainer[Savings]
+    def __init__(self, id: _Optional[str] = ..., request_id: _Optional[str] = ..., attempt_number: _Optional[int] = ..., state: _Optional[_Union[AttemptState, str]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., resolved_model: _Optional[str] = ..., agent: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., phase: _Optional[str] = ..., task: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., provider_usage_json: _Optional[str] = ..., reserved_usd_nanos: _Optional[int] = ..., cost_usd_nanos: _Optional[int] = ..., cost_basis: _Optional[_Union[_completion_pb2.CostBasis, str]] = ..., price_entry_id: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_us: _Optional[int] = ..., savings: _Optional[_Iterable[_Union[Savings, _Mapping]]] = ...) -> None: ...
+
+class ListLedgerEntriesRequest(_message.Message):
+    __slots__ = ("filter", "start_time", "end_time", "states", "request_id", "page_size", "page_token")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    filter: UsageFilter
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    states: _containers.RepeatedScalarFieldContainer[AttemptState]
+    request_id: str
+    page_size: int
+    page_token: str
+    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., states: _Optional[_Iterable[_Union[AttemptState, str]]] = ..., request_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListLedgerEntriesResponse(_message.Message):
+    __slots__ = ("entries", "next_page_token")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
+    next_page_token: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

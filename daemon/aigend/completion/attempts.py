@@ -1,0 +1,278 @@
+"""Steps 6 to 9: the paid half. One turn a route and retry, each with its own reservation, SENT and settle."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from aigend.clock import Clock
+from aigend.completion.call import AnswerFlight, Call, Landing, TextDelta
+from aigend.completion.ports import AnswerCodec, CallMeter
+from aigend.completion.quotes import Quote, bill, quote, seen_nanos
+from aigend.errors import DomainError
+from aigend.ledger.entries import Intent, Reservation, Settlement
+from aigend.ledger.ledger import Ledger
+from aigend.providers import port
+from aigend.providers.port import Provider, ProviderCall, ProviderFault, ProviderReply
+from aigend.providers.registry import ProviderRegistry
+from aigend.providers.retry import Hold, Next, Verdict, verdict
+from aigend.scheduling.limits import DispatchLimits
+from aigend.types import Answer, CallFacts, ModelRoute, Timings
+
+
+class ProviderVerdictError(Exception):
+    """The final word on a flight after something was sent; everybody aboard gets it."""
+
+    def __init__(self, error: DomainError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How a route ended without an answer."""
+
+    error: DomainError
+    from_provider: bool
+    stop: bool  # no other route may be tried
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turn:
+    """One attempt while it lasts; times are of the monotonic clock, in seconds."""
+
+    call: Call
+    flight: AnswerFlight
+    quoted: Quote
+    number: int  # among all attempts of the call, from 1
+    on_route: int  # among the attempts on this route, from 1
+    asked_at: float
+    granted_at: float = 0.0
+    visible_bytes: int = 0  # of text that callers have seen
+
+
+class Attempts:
+    """Tries the routes of a call until one answers.
+
+    Args:
+        limits: Grants slots.
+        ledger: Books each attempt.
+        providers: Makes the calls.
+        codec: Spells the reply that is kept.
+        meter: Counts calls for telemetry.
+        clock: Tells the time.
+        jitter: Returns a number from 0 to 1 for the spread of retries.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: DispatchLimits,
+        ledger: Ledger,
+        providers: ProviderRegistry,
+        codec: AnswerCodec,
+        meter: CallMeter,
+        clock: Clock,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._limits = limits
+        self._ledger = ledger
+        self._providers = providers
+        self._codec = codec
+        self._meter = meter
+        self._clock = clock
+        self._jitter = jitter
+
+    async def run(self, call: Call, flight: AnswerFlight, *, streaming: bool) -> Landing:
+        """Return the answer of the first route that gives one.
+
+        Raises:
+            ProviderVerdictError: No route answered; the last verdict, for everybody aboard.
+            DomainError: The call was refused before anything was sent, for its caller alone.
+            AlreadyKnown: The ledger knows the request id from before.
+        """
+        failures: list[_Failure] = []
+        numbers = itertools.count(1)
+        for route in call.routes:
+            ending = await self._on_route(call, route, flight, numbers=numbers, streaming=streaming)
+            if isinstance(ending, Landing):
+                return ending
+            failures.append(ending)
+            if ending.stop:
+                break
+        spoken = [failure for failure in failures if failure.from_provider]
+        if spoken:
+            raise ProviderVerdictError(spoken[-1].error)
+        raise failures[0].error
+
+    async def _on_route(
+        self, call: Call, route: ModelRoute, flight: AnswerFlight, *, numbers: Iterator[int], streaming: bool
+    ) -> Landing | _Failure:
+        try:
+            provider = await self._providers.ready(route.route.provider)
+            provider.check(call.request)
+            await call.snapshot.prices.load()
+            quoted = quote(call, route, clock=self._clock)
+        except DomainError as error:
+            return _Failure(error, from_provider=False, stop=False)
+        for on_route in itertools.count(1):
+            turn = _Turn(
+                call=call, flight=flight, quoted=quoted, number=next(numbers), on_route=on_route, asked_at=self._clock.monotonic()
+            )
+            outcome = await self._turn(turn, provider, streaming=streaming)
+            if isinstance(outcome, Landing):
+                return outcome
+            if outcome.next is not Next.RETRY:
+                return _Failure(outcome.error, from_provider=True, stop=outcome.next is Next.STOP)
+            await self._clock.sleep(outcome.after_s)
+        raise AssertionError("unreachable")
+
+    async def _turn(self, turn: _Turn, provider: Provider, *, streaming: bool) -> Landing | Verdict:
+        await self._limits.acquire(provider.name)  # 6 schedule
+        try:
+            turn.granted_at = self._clock.monotonic()
+            reservation = await self._reserve(turn)  # 7 reserve
+            try:
+                reply = await self._call(turn, provider, streaming=streaming)  # 8 call
+            except ProviderFault as fault:
+                return await self._rule(turn, reservation, fault)
+            except (Exception, asyncio.CancelledError) as error:
+                await self._ledger.mark_unknown(reservation, low_nanos=None, high_nanos=None, reason=type(error).__name__)
+                raise
+            return await self._settle(turn, reservation, reply)  # 9 settle
+        finally:
+            self._limits.release(provider.name)
+
+    async def _reserve(self, turn: _Turn) -> Reservation:
+        """Book RESERVED and SENT. From the moment this is asked the flight counts as sent: a caller who leaves only detaches."""
+        turn.flight.sent = True
+        again = turn.number > 1 or turn.call.caller.accounting.allow_repeat
+        try:
+            return await self._ledger.reserve(self._intent(turn), allow_repeat=again)
+        except (Exception, asyncio.CancelledError):
+            turn.flight.sent = False  # refused, or given back by the ledger: nothing has left
+            raise
+
+    def _intent(self, turn: _Turn) -> Intent:
+        call, request = turn.call, turn.call.request
+        return Intent(
+            scope=call.caller.scope,
+            request_id=call.caller.request_id,
+            request_digest=call.caller.request_digest,
+            accounting=call.caller.accounting,
+            agent=request.agent,
+            service=request.service,
+            phase=request.phase,
+            requested_model=call.requested_model,
+            route=turn.quoted.route.route,
+            outcome=call.paid_outcome,
+            upper_bound_nanos=turn.quoted.bound_nanos,
+            price_entry_id=turn.quoted.price_entry_id,
+            create_time=self._clock.time(),
+        )
+
+    async def _call(self, turn: _Turn, provider: Provider, *, streaming: bool) -> ProviderReply:
+        call = ProviderCall(
+            request=turn.call.request,
+            model=turn.quoted.route.route.model,
+            max_output_tokens=turn.quoted.max_output_tokens,
+            timeout_s=turn.call.snapshot.providers[provider.name].timeout_s,
+            request_id=turn.call.caller.request_id,
+            attempt=turn.number,
+        )
+        if not streaming:
+            return await provider.complete(call)
+        async with contextlib.aclosing(provider.stream(call)) as events:
+            async for event in events:
+                if isinstance(event, ProviderReply):
+                    return event
+                _show(turn, event)
+        raise ProviderFault(port.FaultKind.CUT, "the stream ended without its last message")
+
+    async def _rule(self, turn: _Turn, reservation: Reservation, fault: ProviderFault) -> Verdict:
+        """Book a failed attempt as its fault says and return what follows."""
+        settings, route = turn.call.snapshot.settings, turn.quoted.route.route
+        duration_us = _micros(self._clock.monotonic() - turn.granted_at)
+        self._meter.count_provider_call(route.provider, route.model, duration_us=duration_us, error=fault.kind)
+        ruling = verdict(
+            fault,
+            attempt=turn.on_route,
+            settings=settings.retry,
+            on_server_error=settings.ledger.on_server_error,
+            on_ambiguous=turn.call.snapshot.on_ambiguous(turn.call.request.service),
+            jitter=self._jitter,
+        )
+        if ruling.hold is Hold.NOTHING:
+            await self._ledger.release(reservation, reason=fault.kind)
+            turn.flight.sent = False
+        else:
+            low = seen_nanos(turn.quoted, turn.visible_bytes) if ruling.hold is Hold.PARTIAL else None
+            await self._ledger.mark_unknown(reservation, low_nanos=low, high_nanos=turn.quoted.bound_nanos, reason=fault.kind)
+        return ruling.stopped() if turn.visible_bytes else ruling
+
+    async def _settle(self, turn: _Turn, reservation: Reservation, reply: ProviderReply) -> Landing:
+        """Book the real cost, with the reply that is kept for replays, before anybody sees the answer."""
+        now = self._clock.monotonic()
+        billed = bill(turn.quoted, reply)
+        answer = Answer(
+            parts=reply.parts,
+            finish_reason=reply.finish_reason,
+            route=turn.quoted.route.route,
+            resolved_model=reply.resolved_model,
+            usage=billed.usage,
+            cost=billed.cost,
+            provider_usage_json=reply.provider_usage_json,
+        )
+        key = turn.call.key_of(turn.quoted.route)
+        wire = self._codec.encode_answer(answer, key)
+        facts = CallFacts(
+            request_id=turn.call.caller.request_id,
+            requested_model=turn.call.requested_model,
+            outcome=turn.call.paid_outcome,
+            cost=billed.cost,
+            saved_nanos=sum(billed.savings.values()) if billed.savings else None,
+            saved_cause=next(iter(billed.savings), None),
+            attempt_count=turn.number,
+            timings=Timings(
+                queue_us=_micros(turn.granted_at - turn.asked_at),
+                provider_us=_micros(now - turn.granted_at),
+                total_us=_micros(now - turn.call.started),
+            ),
+            ledger_entry_id=reservation.entry_id,
+            warnings=(*turn.quoted.warnings, *reservation.warnings),
+        )
+        kept = turn.call.snapshot.settings.features.replay
+        settlement = Settlement(
+            usage=billed.usage,
+            cost=billed.cost,
+            provider_usage_json=reply.provider_usage_json,
+            resolved_model=reply.resolved_model,
+            flags=billed.flags,
+            provider_us=facts.timings.provider_us,
+            total_us=facts.timings.total_us,
+            savings=billed.savings,
+            reply=wire + self._codec.encode_call(facts) if kept else b"",
+        )
+        try:
+            await self._ledger.settle(reservation, settlement)
+        except DomainError as error:  # the charge was made and could not be written: nobody may ask again unawares
+            raise ProviderVerdictError(error) from error
+        route, timings = answer.route, facts.timings
+        self._meter.count_call(facts.outcome, timings.total_us)
+        self._meter.count_provider_call(route.provider, route.model, duration_us=timings.provider_us)
+        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts)
+
+
+def _show(turn: _Turn, event: port.StreamEvent) -> None:
+    """Hand an event to everybody aboard."""
+    if isinstance(event, port.ToolCallDone):
+        turn.visible_bytes += len(event.call.arguments_json) + 1
+        turn.flight.publish(event.call, len(event.call.arguments_json) + len(event.call.name))
+    elif isinstance(event, port.TextDelta | port.ThinkingDelta):
+        turn.visible_bytes += len(event.text)
+        turn.flight.publish(TextDelta(event.text, thinking=isinstance(event, port.ThinkingDelta)), len(event.text))
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1e6)

@@ -1,0 +1,34 @@
+"""Many requests in one call: concurrent, answered in request order, each with its own end."""
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+
+from aigend.completion.call import Reply
+from aigend.completion.engine import CompletionEngine
+from aigend.errors import DomainError
+from aigend.types import Caller, CompletionRequest
+
+Item = CompletionRequest | DomainError  # a request that could not be read takes its place as its error
+
+
+async def complete_many(engine: CompletionEngine, items: Sequence[Item], callers: Sequence[Caller]) -> list[Reply | BaseException]:
+    """Return one reply or error for each item, in order.
+
+    Args:
+        engine: Answers each request; its limits bound how many are under way.
+        items: The requests.
+        callers: Whose call each item is: the batch's caller with the request id `<id>/<i>` and the item's own digest.
+    """
+
+    async def one(item: Item, caller: Caller) -> Reply:
+        if isinstance(item, DomainError):
+            raise item
+        return await engine.complete(item, caller)
+
+    return await asyncio.gather(*(one(item, caller) for item, caller in zip(items, callers, strict=True)), return_exceptions=True)
+
+
+def item_caller(caller: Caller, index: int, digest: bytes) -> Caller:
+    """Return whose call the item at `index` of a batch is."""
+    return dataclasses.replace(caller, request_id=f"{caller.request_id}/{index}", request_digest=digest)

@@ -1,0 +1,245 @@
+"""Step 5 and step 10: who waits for which provider call, and how its answer is kept.
+
+A flight's work is a task of its own. Callers ride on it; one that leaves before anything was sent takes the work with it when it
+leads, afterwards the work goes on, because the provider bills it anyway.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+
+from aigend.cache.entry import CacheEntry
+from aigend.cache.manager import CacheManager
+from aigend.cache.memory import MemoryEntry
+from aigend.clock import Clock
+from aigend.completion.attempts import Attempts, ProviderVerdictError
+from aigend.completion.call import AnswerFlight, Call, Event, KeepTerms, Landing, Reply
+from aigend.completion.known_ids import KnownIds
+from aigend.completion.ports import AnswerCodec
+from aigend.completion.tally import CAUSES, Tally
+from aigend.errors import DomainError, Reason
+from aigend.ledger.entries import AlreadyKnown
+from aigend.scheduling.single_flight import FlightTable, LeaderLeftError
+from aigend.types import CacheOutcome, CallFacts, Timings
+
+
+class Sharing:
+    """Puts callers aboard flights and keeps what the flights bring.
+
+    Args:
+        attempts: Does the work of a flight.
+        cache: Where answers are kept.
+        known_ids: Which request ids are under way.
+        tally: Counts followers.
+        codec: Spells answers as bytes.
+        clock: Tells the time.
+        buffer_bytes: Most bytes of streamed events that a flight keeps for those who join.
+        max_orphans: Most flights that run on without a caller.
+    """
+
+    def __init__(
+        self,
+        *,
+        attempts: Attempts,
+        cache: CacheManager,
+        known_ids: KnownIds,
+        tally: Tally,
+        codec: AnswerCodec,
+        clock: Clock,
+        buffer_bytes: int,
+        max_orphans: int,
+    ) -> None:
+        self._attempts = attempts
+        self._cache = cache
+        self._known_ids = known_ids
+        self._tally = tally
+        self._codec = codec
+        self._clock = clock
+        self._max_orphans = max_orphans
+        self._flights: FlightTable[Landing, Event, KeepTerms] = FlightTable(buffer_bytes=buffer_bytes)
+        self._work: dict[AnswerFlight, asyncio.Task[Landing]] = {}
+        self._orphans: set[AnswerFlight] = set()
+        self._chores: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @property
+    def detached(self) -> int:
+        """Flights that run on without a caller."""
+        return len(self._orphans)
+
+    async def ride(self, call: Call, *, streaming: bool) -> AsyncGenerator[Event | Reply, None]:
+        """Yield the events of a call and at last its reply.
+
+        Raises:
+            DomainError: Why there is no answer.
+            AlreadyKnown: The ledger knows the request id from before.
+        """
+        while True:
+            if call.looks_up and (hit := self.peek(call)) is not None:
+                yield self.reply_hit(call, hit)
+                return
+            repeated = self._known_ids.flight(call)
+            flight, leads = (repeated, False) if repeated is not None else self._board(call, streaming=streaming)
+            try:
+                with self._seat(flight, leads=leads):
+                    async with aclosing(flight.events()) as events:
+                        async for event in events:
+                            yield event
+                    landing = await (self._work[flight] if leads else flight.result())
+            except LeaderLeftError:
+                continue
+            yield self._reply(call, landing, leads=leads, repeats=repeated is not None)
+            return
+
+    def peek(self, call: Call) -> MemoryEntry | None:
+        """Return the first answer that the memory tier holds for this call."""
+        return next((entry for key in call.catalog_keys if (entry := self._cache.peek(key)) is not None), None)
+
+    def reply_hit(self, call: Call, hit: MemoryEntry) -> Reply:
+        """Answer from the cache and count it."""
+        total_us = self._tally.count(call, hit.entry.route, CacheOutcome.HIT, saved_nanos=hit.saved_nanos)
+        self._cache.count_hit(total_us)
+        return Reply(
+            hit.wire + self._codec.encode_call(free_facts(call, CacheOutcome.HIT, hit.saved_nanos, total_us)), CacheOutcome.HIT
+        )
+
+    async def close(self) -> None:
+        """End all work: what was sent is booked as unknown, what was not is refused; then wait for the disk."""
+        self._closing = True
+        for work in self._work.values():
+            work.cancel()
+        await asyncio.gather(*self._work.values(), *self._chores, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Wait until no flight is under way."""
+        while self._work:
+            await asyncio.wait(self._work.values())
+
+    def _board(self, call: Call, *, streaming: bool) -> tuple[AnswerFlight, bool]:
+        flight, leads = self._flights.board(call.flight_key)
+        if call.stores and flight.terms is None:
+            flight.terms = KeepTerms(call, call.request.ttl_s or call.snapshot.settings.cache.ttl_s)
+        if leads:
+            self._known_ids.begin(call, flight)
+            self._work[flight] = asyncio.create_task(self._lead(call, flight, streaming=streaming))
+            self._work[flight].add_done_callback(lambda work: self._end_work(flight, work))
+        return flight, leads
+
+    @contextmanager
+    def _seat(self, flight: AnswerFlight, *, leads: bool) -> Iterator[None]:
+        flight.aboard += 1
+        try:
+            yield
+        finally:
+            flight.aboard -= 1
+            if not flight.landed:
+                self._step_off(flight, leads=leads)
+
+    def _step_off(self, flight: AnswerFlight, *, leads: bool) -> None:
+        """A caller left early: its own work ends with it while that is free, an orphan runs on within bounds."""
+        if leads and not flight.sent:
+            self._work[flight].cancel()
+        elif flight.aboard == 0 and len(self._orphans) < self._max_orphans:
+            self._orphans.add(flight)
+        elif flight.aboard == 0:
+            self._work[flight].cancel()
+
+    async def _lead(self, call: Call, flight: AnswerFlight, *, streaming: bool) -> Landing:
+        try:
+            landing = await self._attempts.run(call, flight, streaming=streaming)
+        except (Exception, asyncio.CancelledError) as error:
+            self._leave(call, flight)
+            own, shared = self._endings(call, flight, error)
+            flight.fail(shared)
+            if own is error:
+                raise
+            raise own from error
+        kept = self._keep(flight, landing)
+        self._leave(call, flight)
+        flight.land(landing)
+        if kept is not None:
+            self._persist(flight, kept)
+        return landing
+
+    def _leave(self, call: Call, flight: AnswerFlight) -> None:
+        self._flights.leave(flight)
+        self._known_ids.end(call, flight)
+
+    def _end_work(self, flight: AnswerFlight, work: "asyncio.Task[Landing]") -> None:
+        del self._work[flight]
+        self._orphans.discard(flight)
+        if not work.cancelled():
+            work.exception()  # its caller may have gone: mark it as seen
+
+    def _endings(self, call: Call, flight: AnswerFlight, error: BaseException) -> tuple[BaseException, BaseException]:
+        """Return what the leader and what the others get: only a provider's verdict is everybody's."""
+        if isinstance(error, ProviderVerdictError):
+            return error.error, error.error
+        if isinstance(error, asyncio.CancelledError):
+            ending = _cut_off(call, sent=flight.sent, closing=self._closing)
+            return ending, ending
+        if isinstance(error, DomainError | AlreadyKnown):
+            return error, LeaderLeftError()
+        return error, error
+
+    def _keep(self, flight: AnswerFlight, landing: Landing) -> MemoryEntry | None:
+        terms = flight.terms
+        if terms is None or not landing.answer.complete:
+            return None
+        call, now = terms.call, self._clock.time()
+        entry = CacheEntry(
+            key=landing.cache_key,
+            scope=call.caller.scope,
+            namespace=call.request.namespace,
+            route=landing.answer.route,
+            agent=call.request.agent,
+            phase=call.request.phase,
+            service=call.request.service,
+            create_time=now,
+            expire_time=now + terms.ttl_s,
+            answer=landing.answer,
+        )
+        return self._cache.keep(entry, generation=call.generation)
+
+    def _persist(self, flight: AnswerFlight, kept: MemoryEntry) -> None:
+        """Write to the disk after everybody has the answer."""
+        generation = flight.terms.call.generation if flight.terms else 0
+        chore = asyncio.create_task(self._cache.persist(kept, generation=generation))
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
+
+    def _reply(self, call: Call, landing: Landing, *, leads: bool, repeats: bool) -> Reply:
+        if leads:
+            return Reply(landing.wire + self._codec.encode_call(landing.facts), landing.facts.outcome)
+        if repeats:
+            self._known_ids.count_replay(call)
+            return Reply(landing.wire + self._codec.encode_call(landing.facts), CacheOutcome.REPLAY)
+        saved = landing.answer.cost.nanos
+        total_us = self._tally.count(call, landing.answer.route, CacheOutcome.COALESCED, saved_nanos=saved)
+        facts = free_facts(call, CacheOutcome.COALESCED, saved, total_us)
+        return Reply(landing.wire + self._codec.encode_call(facts), CacheOutcome.COALESCED)
+
+
+def free_facts(call: Call, outcome: CacheOutcome, saved_nanos: int | None, total_us: int) -> CallFacts:
+    """Return the facts of a call that cost nothing."""
+    return CallFacts(
+        request_id=call.caller.request_id,
+        requested_model=call.requested_model,
+        outcome=outcome,
+        saved_nanos=saved_nanos,
+        saved_cause=None if saved_nanos is None else CAUSES[outcome],
+        timings=Timings(total_us=total_us),
+    )
+
+
+def _cut_off(call: Call, *, sent: bool, closing: bool) -> BaseException:
+    """Return how work ends that was cut: by its caller before anything was sent, by the bound on orphans, or by the stop."""
+    if sent:
+        return DomainError(
+            Reason.OUTCOME_UNKNOWN,
+            "the provider call was cut off; it may have been charged",
+            request_id=call.caller.request_id,
+        )
+    if closing:
+        return DomainError(Reason.DRAINING, "aigend is stopping; nothing was sent", retry_after_s=1.0)
+    return LeaderLeftError()

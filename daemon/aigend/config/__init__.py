@@ -1,0 +1,57 @@
+"""Settings: one validated, immutable value read from a YAML file and `AIGEND_*` variables.
+
+From here on a setting is a value: nothing else reads the settings file or those variables.
+"""
+
+from aigend.config.document import default_document
+from aigend.config.loading import FlatSetting, LoadedSettings, Origin, load_settings
+from aigend.config.places import Places
+from aigend.config.problems import EXIT_SETTINGS, Problem, SettingsError
+from aigend.config.sections import (
+    BudgetSettings,
+    CacheSettings,
+    DrainSettings,
+    FeatureSettings,
+    LedgerSettings,
+    LimitSettings,
+    LogSettings,
+    ModelSettings,
+    PriceSettings,
+    ProviderSettings,
+    RetrySettings,
+    Section,
+    ServiceSettings,
+    Settings,
+    SettingsSections,
+    TelemetrySettings,
+)
+from aigend.config.units import Seconds
+
+__all__ = [
+    "EXIT_SETTINGS",
+    "BudgetSettings",
+    "CacheSettings",
+    "DrainSettings",
+    "FeatureSettings",
+    "FlatSetting",
+    "LedgerSettings",
+    "LimitSettings",
+    "LoadedSettings",
+    "LogSettings",
+    "ModelSettings",
+    "Origin",
+    "Places",
+    "PriceSettings",
+    "Problem",
+    "ProviderSettings",
+    "RetrySettings",
+    "Seconds",
+    "Section",
+    "ServiceSettings",
+    "Settings",
+    "SettingsError",
+    "SettingsSections",
+    "TelemetrySettings",
+    "default_document",
+    "load_settings",
+]

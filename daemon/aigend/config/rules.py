@@ -1,0 +1,158 @@
+"""What must hold between settings, beyond the bounds that stand at each field.
+
+Each rule yields findings: the place, its value, and what is allowed there.
+"""
+
+import ipaddress
+import zoneinfo
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from aigend.config.sections import ProviderSettings, Settings
+from aigend.types import Capability
+
+SELECTOR_KEYS = ("service", "session", "agent", "provider", "model", "phase", "task")
+LABEL_PREFIX = "label:"
+KEY_SOURCES = ("api_key", "api_key_file", "api_key_env")
+BUILT_IN_PROVIDERS = frozenset({"openai"})  # needs no section: its key may come from OPENAI_API_KEY alone
+HIDDEN = "***"
+
+
+class Finding(NamedTuple):
+    """One thing that does not hold."""
+
+    path: tuple[str | int, ...]
+    value: object
+    allowed: str
+
+
+def findings(settings: Settings) -> list[Finding]:
+    """Return everything that does not hold between the settings."""
+    return [finding for rule in _RULES for finding in rule(settings)]
+
+
+def _paths(settings: Settings) -> Iterator[Finding]:
+    places = (
+        (("socket",), settings.socket),
+        (("state_directory",), settings.state_directory),
+        (("cache_directory",), settings.cache_directory),
+    )
+    for path, value in places:
+        if value is not None and not value.is_absolute():
+            yield Finding(path, str(value), "an absolute path")
+    if settings.prices.file is not None and not settings.prices.file.is_file():
+        yield Finding(("prices", "file"), str(settings.prices.file), "a file that exists")
+
+
+def _time_zone(settings: Settings) -> Iterator[Finding]:
+    try:
+        zoneinfo.ZoneInfo(settings.time_zone)
+    except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
+        yield Finding(("time_zone",), settings.time_zone, "an IANA time zone, such as Europe/Berlin")
+
+
+def _agents(settings: Settings) -> Iterator[Finding]:
+    known = BUILT_IN_PROVIDERS | settings.providers.keys()
+    for agent, target in settings.agents.items():
+        provider, _, model = target.partition("/")
+        if not provider or not model:
+            yield Finding(("agents", agent), target, "provider/model, such as openai/gpt-4o")
+        elif provider not in known:
+            yield Finding(("agents", agent), target, f"a provider that is configured: {_listed(known)}")
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    known = BUILT_IN_PROVIDERS | settings.providers.keys()
+    capabilities = [str(capability) for capability in Capability]
+    for index, model in enumerate(settings.models):
+        if model.provider not in known:
+            yield Finding(("models", index, "provider"), model.provider, f"a provider that is configured: {_listed(known)}")
+        for capability in set(model.capabilities).difference(capabilities):
+            yield Finding(("models", index, "capabilities"), capability, _listed(capabilities))
+    routes = [f"{model.provider}/{model.id}" for model in settings.models]
+    yield from _repeated(routes, lambda index: ("models", index, "id"))
+    aliases = [(index, alias) for index, model in enumerate(settings.models) for alias in model.aliases]
+    yield from _repeated([alias for _, alias in aliases], lambda index: ("models", aliases[index][0], "aliases"))
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    for name, provider in settings.providers.items():
+        sources = [source for source in KEY_SOURCES if getattr(provider, source) is not None]
+        if len(sources) > 1:
+            yield Finding(("providers", name, sources[1]), HIDDEN, f"one source of the key; {sources[0]} is set as well")
+        yield from _base_url(name, provider)
+
+
+def _base_url(name: str, provider: ProviderSettings) -> Iterator[Finding]:
+    if provider.base_url is None:
+        return
+    path, allowed = ("providers", name, "base_url"), "an https address without credentials; plain http on loopback only"
+    try:
+        url = urlsplit(provider.base_url)
+        usable = url.port is None or url.port > 0
+    except ValueError:
+        yield Finding(path, HIDDEN, allowed)
+        return
+    if "@" in url.netloc or url.query or url.fragment:
+        yield Finding(path, HIDDEN, allowed)
+    elif not usable or not url.hostname or not _safe_scheme(url):
+        yield Finding(path, provider.base_url, allowed)
+
+
+def _safe_scheme(url: SplitResult) -> bool:
+    return url.scheme == "https" or (url.scheme == "http" and _loopback(url.hostname or ""))
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _budgets(settings: Settings) -> Iterator[Finding]:
+    yield from _repeated([budget.name for budget in settings.budgets], lambda index: ("budgets", index, "name"))
+    allowed = f"{_listed(SELECTOR_KEYS)} or {LABEL_PREFIX}<key>"
+    for index, budget in enumerate(settings.budgets):
+        for key in budget.selector:
+            if not _selects(key):
+                yield Finding(("budgets", index, "selector", key), key, allowed)
+        if budget.each is not None and not _selects(budget.each):
+            yield Finding(("budgets", index, "each"), budget.each, allowed)
+
+
+def _selects(key: str) -> bool:
+    return key in SELECTOR_KEYS or (key.startswith(LABEL_PREFIX) and len(key) > len(LABEL_PREFIX))
+
+
+def _retry(settings: Settings) -> Iterator[Finding]:
+    if settings.retry.base_delay_s > settings.retry.max_delay_s:
+        yield Finding(
+            ("retry", "base_delay_s"), settings.retry.base_delay_s, f"at most retry.max_delay_s, {settings.retry.max_delay_s}"
+        )
+
+
+def _repeated(names: Sequence[str], place: Callable[[int], tuple[str | int, ...]]) -> Iterator[Finding]:
+    counts = Counter(names)
+    for index, name in enumerate(names):
+        if counts[name] > 1 and names.index(name) != index:
+            yield Finding(place(index), name, "each name once")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+_RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    _paths,
+    _time_zone,
+    _agents,
+    _models,
+    _providers,
+    _budgets,
+    _retry,
+)

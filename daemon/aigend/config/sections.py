@@ -1,0 +1,214 @@
+"""The settings as immutable, validated values: one class a section, one sentence a field.
+
+The sentences are what `aigend config default` prints. Where values are read from stands in `loading`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from aigend.config.units import Bytes, Count, Money, Ratio, Seconds, Wait
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+
+
+class Section(BaseModel):
+    """A part of the settings: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class FeatureSettings(Section):
+    """Switches; each turns one feature off without touching the others."""
+
+    cache: bool = Field(default=True, description="Answer repeated requests from the response cache.")
+    single_flight: bool = Field(default=True, description="Let equal requests in flight share one provider call.")
+    replay: bool = Field(default=True, description="Answer a request id seen before with its first reply instead of a second call.")
+    budgets: bool = Field(default=True, description="Hold calls to the budgets listed below.")
+    streaming: bool = Field(default=True, description="Serve StreamComplete.")
+
+
+class CacheSettings(Section):
+    """The response cache."""
+
+    ttl_s: Seconds = Field(
+        86_400.0, description="How long an answer stays fresh after it was made, where the request does not say."
+    )
+    max_size_bytes: Annotated[Bytes, Field(ge=1_048_576)] = Field(
+        500_000_000, description="Size limit of all stored answers; the least recently used go first."
+    )
+    memory_size_bytes: Bytes = Field(64_000_000, description="Size limit of the answers kept in memory; 0 keeps none.")
+    compression: bool = Field(default=True, description="Compress answers on disk.")
+    normalization: Literal["exact", "whitespace", "fold"] = Field(
+        "fold", description="Which differences in user text do not change the cache key, where neither request nor service says."
+    )
+
+
+class LimitSettings(Section):
+    """What bounds the daemon."""
+
+    total: Annotated[Count, Field(ge=1, le=100_000)] = Field(
+        50, description="Provider calls under way at once, all providers together."
+    )
+    per_provider: Annotated[Count, Field(ge=1, le=100_000)] = Field(
+        5, description="Provider calls under way at once to one provider."
+    )
+    queue: Annotated[Count, Field(ge=0, le=1_000_000)] = Field(
+        1_000, description="Calls that may wait for a slot; the next one is refused with OVERLOADED."
+    )
+    request_bytes: Annotated[Bytes, Field(ge=1_024, le=33_554_432)] = Field(33_554_432, description="Largest request message.")
+    answer_bytes: Annotated[Bytes, Field(ge=1_024)] = Field(33_554_432, description="Largest answer that is read from a provider.")
+    batch_items: Annotated[Count, Field(ge=1, le=1_000)] = Field(1_000, description="Most requests in one BatchComplete.")
+    detached: Annotated[Count, Field(ge=0, le=100_000)] = Field(
+        100, description="Provider calls that are read to their end after their caller has gone."
+    )
+    stream_buffer_bytes: Annotated[Bytes, Field(ge=1_024)] = Field(
+        8_388_608, description="Text of one stream kept for callers who join it late."
+    )
+    repeat_index_bytes: Bytes = Field(
+        16_777_216, description="Memory of the index that answers byte-equal requests without reading them; 0 turns it off."
+    )
+
+
+class ProviderSettings(Section):
+    """One provider: an account with a wire format."""
+
+    adapter: Literal["openai"] = Field("openai", description="Wire format that the provider speaks.")
+    base_url: str | None = Field(None, description="Address of its API, https except on loopback; null is the adapter's own.")
+    api_key: SecretStr | None = Field(
+        None, description="Its key, written here; the settings file must then be readable by its owner only."
+    )
+    api_key_file: Path | None = Field(
+        None,
+        description="File that holds its key, mode 0600; a relative path lies in $CREDENTIALS_DIRECTORY or beside this file.",
+    )
+    api_key_env: str | None = Field(None, description="Environment variable that holds its key.")
+    timeout_s: Seconds = Field(600.0, description="Longest time one call may take.")
+    price_provider: str | None = Field(None, description="Provider whose published prices apply; null is its own name.")
+    max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = Field(
+        "auto", description="What its API calls the bound of an answer; auto goes by the address."
+    )
+
+
+class ModelSettings(Section):
+    """One model of the catalog, added to the bundled ones or in place of the one with the same provider and id."""
+
+    id: str = Field(description="Identifier that the provider uses.", min_length=1, max_length=256, examples=["gpt-4o"])
+    provider: str = Field(description="Name of the provider that runs it.", examples=["openai"])
+    aliases: tuple[str, ...] = Field((), description="Other names by which requests may ask for it.")
+    tier: Literal["mini", "standard", "advanced", "premium"] | None = Field(None, description="Power and price class.")
+    capabilities: tuple[str, ...] = Field((), description="What it can do.")
+    context_tokens: Annotated[Count, Field(ge=0, le=1_000_000_000)] = Field(0, description="Size of its context; 0 is unknown.")
+    max_output_tokens: Annotated[Count, Field(ge=0, le=1_000_000_000)] = Field(0, description="Longest answer; 0 is unknown.")
+    default_max_output_tokens: Annotated[Count, Field(ge=1, le=1_000_000_000)] = Field(
+        8_192, description="Longest answer that is asked for and reserved where the request does not say."
+    )
+    min_cacheable_tokens: Annotated[Count, Field(ge=0, le=1_000_000_000)] = Field(
+        0, description="Shortest prefix that the provider's prompt cache keeps; 0 is unknown."
+    )
+    description: str = Field("", description="A sentence for people.")
+
+
+class ServiceSettings(Section):
+    """What one service wants where a request does not say it."""
+
+    on_ambiguous: Literal["next_route", "same_route", "stop"] = Field(
+        "next_route", description="What follows a call whose outcome is unknown, and which stays charged at its upper bound."
+    )
+    normalization: Literal["exact", "whitespace", "fold"] | None = Field(
+        None, description="Which differences in user text do not change the cache key; null is cache.normalization."
+    )
+
+
+class RetrySettings(Section):
+    """How often and how patiently a route is tried again."""
+
+    max_attempts: Annotated[Count, Field(ge=1, le=10)] = Field(3, description="Attempts of one route, the first one included.")
+    base_delay_s: Seconds = Field(0.25, description="Wait before the second attempt; it doubles from then on.")
+    max_delay_s: Seconds = Field(8.0, description="Longest wait between two attempts.")
+    retry_after_cap_s: Seconds = Field(60.0, description="Longest wait that a provider may ask for; a longer one ends the route.")
+
+
+class LedgerSettings(Section):
+    """The usage ledger."""
+
+    on_server_error: Literal["assume_free", "count"] = Field(
+        "assume_free", description="Whether a provider's 5xx holds nothing or the call's upper bound."
+    )
+    reply_ttl_s: Seconds = Field(3_600.0, description="How long a reply is kept for replays of its request id.")
+    reply_max_bytes: Bytes = Field(256_000_000, description="Size limit of all kept replies.")
+
+
+class BudgetSettings(Section):
+    """A limit on cost in a calendar window, for what the selector matches."""
+
+    name: Name = Field(description="Name, unique among the budgets.", examples=["team"])
+    selector: dict[str, str] = Field(
+        default_factory=dict,
+        description="Calls it counts, by service, session, agent, provider, model, phase, task or label:<key>; empty is all calls.",
+    )
+    each: str | None = Field(None, description="Selector key for each of whose values the limit holds by itself.")
+    period: Literal["daily", "weekly", "monthly", "session"] = Field(description="Window of the limit.", examples=["daily"])
+    limit_usd: Money = Field(description="Limit.", examples=["10"])
+    action: Literal["warn", "refuse"] = Field("refuse", description="What happens at the limit.")
+    require_known_prices: bool = Field(default=False, description="Refuse calls whose price is unknown.")
+
+
+class PriceSettings(Section):
+    """Where prices come from, before the bundled ones."""
+
+    file: Path | None = Field(None, description="A prices.yaml whose entries win over the bundled prices.")
+    warn_after_days: Annotated[Count, Field(ge=1, le=36_500)] = Field(30, description="Age from which prices are warned about.")
+
+
+class TelemetrySettings(Section):
+    """OpenTelemetry; endpoints and headers come from the standard `OTEL_*` variables."""
+
+    traces: bool = Field(default=False, description="Export traces.")
+    metrics: bool = Field(default=False, description="Export metrics.")
+    sample_ratio: Ratio = Field(0.0, description="Share of calls that are traced although their caller does not.")
+
+
+class LogSettings(Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least important line that is written.")
+    format: Literal["auto", "json", "text"] = Field(
+        "auto", description="Form of a line; auto is text on a terminal and JSON elsewhere."
+    )
+
+
+class DrainSettings(Section):
+    """How long a stop waits."""
+
+    admin_timeout_s: Wait = Field(2.0, description="For calls that ask no provider.")
+    provider_timeout_s: Wait = Field(30.0, description="For provider calls under way; what then remains is booked as UNKNOWN.")
+
+
+class Settings(Section):
+    """The settings in force; made by `load_settings`, or directly out of keyword arguments."""
+
+    socket: Path | None = Field(None, description="Socket to serve; null is $XDG_RUNTIME_DIR/aigen/aigend.sock.")
+    state_directory: Path | None = Field(None, description="Directory of the ledger; null is $XDG_STATE_HOME/aigen.")
+    cache_directory: Path | None = Field(None, description="Directory of the response cache; null is $XDG_CACHE_HOME/aigen.")
+    time_zone: str = Field("UTC", description="IANA time zone in which budget windows and days begin.")
+    week_start: Literal["monday", "sunday", "saturday"] = Field("monday", description="First day of a week.")
+    default_model: str | None = Field(None, description="Model for requests that name neither model nor agent.")
+    agents: dict[str, str] = Field(default_factory=dict, description="What each agent stands for, as provider/model.")
+    features: FeatureSettings = FeatureSettings()
+    cache: CacheSettings = CacheSettings()
+    limits: LimitSettings = LimitSettings()
+    providers: dict[Name, ProviderSettings] = Field(default_factory=dict, description="Providers by name.")
+    models: tuple[ModelSettings, ...] = Field((), description="Models, added to the bundled catalog.")
+    services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="Services by name.")
+    retry: RetrySettings = RetrySettings()
+    ledger: LedgerSettings = LedgerSettings()
+    budgets: tuple[BudgetSettings, ...] = Field((), description="Budgets.")
+    prices: PriceSettings = PriceSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    log: LogSettings = LogSettings()
+    drain: DrainSettings = DrainSettings()
+
+
+SettingsSections = Settings

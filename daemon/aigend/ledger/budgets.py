@@ -1,0 +1,197 @@
+"""Which budgets a call falls under, and in which calendar window; arithmetic on settings, no rows.
+
+Windows are computed when they are asked for: nothing has to run at midnight.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from aigend.config import BudgetSettings
+from aigend.ledger.entries import Intent
+
+NEVER_US = 2**63 - 1  # end of a window that does not end
+THRESHOLDS = (50, 75, 90, 100)  # percent of the limit
+FIRST_DAYS = {"monday": 0, "saturday": 5, "sunday": 6}
+LABEL_PREFIX = "label:"
+
+_VALUES: Mapping[str, Callable[[Intent], str]] = {
+    "service": lambda intent: intent.service,
+    "session": lambda intent: intent.accounting.session,
+    "agent": lambda intent: intent.agent,
+    "provider": lambda intent: intent.route.provider,
+    "model": lambda intent: intent.route.model,
+    "phase": lambda intent: intent.phase,
+    "task": lambda intent: intent.accounting.task,
+}
+SELECTOR_KEYS = (*_VALUES, "label:<key>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A span of time in which a budget holds."""
+
+    name: str
+    start_us: int
+    end_us: int  # exclusive
+
+    @property
+    def reset_time(self) -> float | None:
+        """Wall clock at which it ends; None where it does not."""
+        return None if self.end_us == NEVER_US else self.end_us / 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A budget that a call falls under, in the window that runs."""
+
+    budget: str
+    key: str  # the value that it holds for; empty: all
+    period: str
+    window: Window
+    limit_nanos: int
+    action: str
+    require_known_prices: bool
+
+    @property
+    def refuses(self) -> bool:
+        """Whether a call that does not fit is refused."""
+        return self.action != "warn"
+
+
+def usd_nanos(amount: str) -> int:
+    """Return an amount of USD as nano-dollars.
+
+    Example:
+        >>> usd_nanos("1.000000001")
+        1000000001
+    """
+    return int(Decimal(amount) * 1_000_000_000)
+
+
+class BudgetBook:
+    """The budgets of the settings with their calendar.
+
+    Args:
+        budgets: As the settings name them; names must differ.
+        time_zone: IANA name; windows begin at its midnight.
+        week_start: First day of the week: monday, saturday or sunday.
+
+    Raises:
+        ValueError: A selector key or zone is unknown, or a name is there twice; the message names it and what is allowed.
+    """
+
+    def __init__(self, budgets: Sequence[BudgetSettings], *, time_zone: str = "UTC", week_start: str = "monday") -> None:
+        self.budgets = tuple(budgets)
+        self._limits = {budget.name: usd_nanos(budget.limit_usd) for budget in self.budgets}
+        self._calendar = Calendar(time_zone, week_start=week_start)
+        if len(self._limits) != len(self.budgets):
+            raise ValueError("budgets: a name is there twice; allowed: each name once")
+        for budget in self.budgets:
+            for key in (*budget.selector, *([budget.each] if budget.each is not None else [])):
+                _check_key(budget.name, key)
+
+    def matching(self, intent: Intent) -> list[Claim]:
+        """Return every budget that a call falls under, with the window that runs when it is made."""
+        if not self.budgets:
+            return []
+        return [
+            self._claim(budget, key=value_of(intent, budget.each) if budget.each else "", intent=intent)
+            for budget in self.budgets
+            if all(value_of(intent, key) == value for key, value in budget.selector.items())
+        ]
+
+    def current(self, now: float) -> list[Claim]:
+        """Return the running windows of the budgets that hold for all and follow the calendar, used or not."""
+        plain = [budget for budget in self.budgets if budget.each is None and budget.period != "session"]
+        return [self._made(budget, "", self._calendar.window(budget.period, now)) for budget in plain]
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """Limit of each budget, in nano-dollars."""
+        return self._limits
+
+    def action_of(self, name: str) -> str:
+        """Return what a budget does at its limit; empty where the settings no longer name it."""
+        return next((budget.action for budget in self.budgets if budget.name == name), "")
+
+    def _claim(self, budget: BudgetSettings, *, key: str, intent: Intent) -> Claim:
+        if budget.period == "session":
+            return self._made(budget, key, Window(name=intent.accounting.session, start_us=0, end_us=NEVER_US))
+        return self._made(budget, key, self._calendar.window(budget.period, intent.create_time))
+
+    def _made(self, budget: BudgetSettings, key: str, window: Window) -> Claim:
+        return Claim(
+            budget=budget.name,
+            key=key,
+            period=budget.period,
+            window=window,
+            limit_nanos=self._limits[budget.name],
+            action=budget.action,
+            require_known_prices=budget.require_known_prices,
+        )
+
+
+class Calendar:
+    """Days, weeks and months of one time zone."""
+
+    def __init__(self, time_zone: str, *, week_start: str) -> None:
+        try:
+            self._zone = ZoneInfo(time_zone)
+        except (LookupError, ValueError, OSError) as error:
+            raise ValueError(f"time_zone is {time_zone!r}; allowed: an IANA name such as 'Asia/Seoul'") from error
+        self._first_day = FIRST_DAYS[week_start]
+        self._running: dict[str, Window] = {}
+
+    def window(self, period: str, now: float) -> Window:
+        """Return the day, week or month that a moment lies in."""
+        now_us = int(now * 1e6)
+        known = self._running.get(period)
+        if known is None or not known.start_us <= now_us < known.end_us:
+            known = self._running[period] = self._compute(period, datetime.fromtimestamp(now, self._zone).date())
+        return known
+
+    def _compute(self, period: str, day: date) -> Window:
+        first, last = self._span(period, day)
+        name = first.strftime("%Y-%m") if period == "monthly" else first.isoformat()
+        return Window(name=name, start_us=self._midnight_us(first), end_us=self._midnight_us(last))
+
+    def _span(self, period: str, day: date) -> tuple[date, date]:
+        if period == "daily":
+            return day, day + timedelta(days=1)
+        if period == "weekly":
+            first = day - timedelta(days=(day.weekday() - self._first_day) % 7)
+            return first, first + timedelta(days=7)
+        first = day.replace(day=1)
+        return first, (first + timedelta(days=32)).replace(day=1)
+
+    def _midnight_us(self, day: date) -> int:
+        """The first moment of a local day: a zone that skips midnight begins it later, by way of UTC."""
+        local = datetime.combine(day, time(), tzinfo=self._zone)
+        return int(local.astimezone(UTC).timestamp()) * 1_000_000
+
+
+def value_of(intent: Intent, key: str) -> str:
+    """Return what a call carries for a selector key; empty where it carries nothing."""
+    if key.startswith(LABEL_PREFIX):
+        return intent.accounting.labels.get(key[len(LABEL_PREFIX) :], "")
+    return _VALUES[key](intent)
+
+
+def threshold_passed(spent_nanos: int, limit_nanos: int) -> int:
+    """Return the highest threshold, in percent, that spending has reached; 0 below the first.
+
+    Example:
+        >>> threshold_passed(91, 100), threshold_passed(49, 100), threshold_passed(0, 0)
+        (90, 0, 0)
+    """
+    if spent_nanos <= 0:
+        return 0
+    return max((percent for percent in THRESHOLDS if spent_nanos * 100 >= limit_nanos * percent), default=0)
+
+
+def _check_key(budget: str, key: str) -> None:
+    if key not in _VALUES and not (key.startswith(LABEL_PREFIX) and len(key) > len(LABEL_PREFIX)):
+        raise ValueError(f"budgets.{budget}: selector key {key!r} is unknown; allowed: {', '.join(SELECTOR_KEYS)}")

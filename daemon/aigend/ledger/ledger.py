@@ -1,0 +1,381 @@
+"""The ledger's door: every call is reserved, then settled, released or unknown, each in one durable commit.
+
+Rows are `store`'s, windows `windows`'; here is what crosses between the event loop, the writer's thread and the files.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from aigend.clock import Clock
+from aigend.config import LedgerSettings
+from aigend.errors import DomainError
+from aigend.ledger import hit_rows, journal, mark, recovery, replies, schema, stats, store, windows
+from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.entries import (
+    AttemptState,
+    BudgetState,
+    Intent,
+    KnownOperation,
+    Reservation,
+    Settled,
+    Settlement,
+    entry_id_of,
+)
+from aigend.ledger.entries_store import EntriesQuery, EntryPage, list_entries
+from aigend.ledger.hits import HitCounters
+from aigend.ledger.journal import Tail
+from aigend.ledger.known import KnownOperations
+from aigend.ledger.recovery import OpenReport
+from aigend.ledger.stats import Stats
+from aigend.ledger.stats_query import StatsQuery
+from aigend.ledger.store import Change, Moment
+from aigend.ledger.totals import RunningTotals
+from aigend.storage.failure import StorageFailure
+from aigend.storage.group_commit import GroupCommitWriter
+
+T = TypeVar("T")
+
+FLUSH_S = 0.1  # at most this much of hit counts is lost by a kill
+MARK_S = 1.0
+SWEEP_S = 10.0
+SEAL_ROWS = 1_000  # journal rows that a start has to count again at most, about
+
+_log = structlog.get_logger(__name__)
+
+
+class Ledger:
+    """The usage ledger of one state directory; its methods run on the event loop.
+
+    Args:
+        path: The database file; its mark lies beside it. The caller holds the lock on the directory.
+        clock: Tells the time.
+        settings: How long replies are kept and how large they may be together.
+        budgets: What limits hold.
+        on_fault: Called on the event loop with a sentence that an operator must read: lost tail, corrected counter, failed storage.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        clock: Clock,
+        settings: LedgerSettings,
+        budgets: BudgetBook,
+        on_fault: Callable[[str], None] | None = None,
+    ) -> None:
+        self.path = path
+        self.hits = HitCounters()
+        self.epoch = 0
+        self._clock = clock
+        self._keep = replies.Keep(ttl_us=int(settings.reply_ttl_s * 1e6), max_bytes=settings.reply_max_bytes)
+        self._budgets = budgets
+        self._on_fault = on_fault
+        self._known = KnownOperations(ttl_s=settings.reply_ttl_s)
+        self._totals = RunningTotals()
+        self._tail = Tail()
+        self._marked = Tail()
+        self._sealed_seq = 0
+        self._writer = GroupCommitWriter(lambda: schema.open_writer(path), name="ledger", on_failure=self._failed_in_thread)
+        self._side = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._flushing = asyncio.Lock()
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing can be written, so that no paid call may be made."""
+        return self._writer.failed is not None
+
+    @property
+    def sequence(self) -> int:
+        """Last sequence number of the journal."""
+        return self._tail.seq
+
+    def use_budgets(self, budgets: BudgetBook) -> None:
+        """Hold calls to these budgets from now on; reservations under way settle where they were made."""
+        self._budgets = budgets
+
+    async def open(self) -> OpenReport:
+        """Examine, recover and begin to serve.
+
+        Raises:
+            LedgerRefused: The ledger can't be trusted; it was left as it is.
+            StorageRefused: Its file can't be used.
+            StorageFailure: It can't be written.
+        """
+        self._loop = asyncio.get_running_loop()
+        marked = mark.read_mark(mark.mark_path(self.path))
+        created = await asyncio.to_thread(recovery.prepare, self.path)
+        await asyncio.to_thread(self._writer.start)
+        try:
+            report = await self._writer.submit(lambda connection: self._recover(connection, marked, created=created))
+        except BaseException:
+            await self._stop_threads()
+            raise
+        self.epoch = report.epoch
+        await self._write_mark()
+        for alarm in report.alarms:
+            self._fault(alarm)
+        self._ticker = asyncio.create_task(self._tick(), name="ledger-tick")
+        return report
+
+    async def close(self) -> None:
+        """Write what waits, seal, checkpoint and close; more than once is harmless."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticker
+            self._ticker = None
+            with contextlib.suppress(StorageFailure):
+                await self.flush()
+                await self._writer.submit(windows.seal)
+        if not self.failed:
+            await self._write_mark()
+        await self._stop_threads()
+
+    def known(self, scope: str, request_id: str) -> KnownOperation | None:
+        """Return what memory knows of a request id, without waiting; `reserve` has the final word."""
+        return self._known.get(scope, request_id, self._clock.time())
+
+    async def reserve(self, intent: Intent, *, allow_repeat: bool = False) -> Reservation:
+        """Hold what a call costs at most and record it as sent; once this returns, its request may leave.
+
+        A caller that is cancelled meanwhile has sent nothing: what was held for it is given back.
+
+        Args:
+            intent: The call.
+            allow_repeat: Whether an id whose outcome is unknown may be tried again.
+
+        Raises:
+            AlreadyKnown: The id is under way, settled, or unknown without `allow_repeat`.
+            DomainError: BUDGET_EXCEEDED, PRICE_UNKNOWN, REQUEST_ID_REUSED, STORAGE_FULL or STORAGE_DAMAGED.
+        """
+        claims, moment = self._budgets.matching(intent), self._moment()
+        future = self._writer.submit(
+            lambda connection: store.reserve(connection, intent, claims=claims, allow_repeat=allow_repeat, moment=moment)
+        )
+        future.add_done_callback(lambda done: self._applied(done, intent, AttemptState.SENT))
+        try:
+            change = await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(lambda done: self._give_back(done, intent))
+            raise
+        return _reservation(change, intent)
+
+    async def settle(self, reservation: Reservation, settlement: Settlement) -> Settled:
+        """Book what a call cost and keep its reply, durably; the answer may be given once this returns.
+
+        It is done even where the caller is cancelled meanwhile. A limit never stops it.
+
+        Raises:
+            StateConflict: The attempt has ended already; nothing was counted.
+            DomainError: STORAGE_FULL or STORAGE_DAMAGED.
+        """
+        moment, limits = self._moment(), self._budgets.limits
+        change = await self._change(
+            lambda connection: store.settle(
+                connection, reservation.attempt_id, settlement, limits=limits, keep=self._keep, moment=moment
+            ),
+            reservation.intent,
+            AttemptState.SETTLED,
+        )
+        if change.over_reservation:
+            _log.warning("ledger_over_reservation", entry_id=reservation.entry_id, model=reservation.intent.route.model)
+        return Settled(warnings=change.warnings, over_reservation=change.over_reservation)
+
+    async def release(self, reservation: Reservation, *, reason: str) -> None:
+        """Give back what an attempt held: it was certainly not charged.
+
+        Raises:
+            StateConflict: The attempt has ended already; nothing was counted.
+            DomainError: STORAGE_FULL or STORAGE_DAMAGED.
+        """
+        moment = self._moment()
+        await self._change(
+            lambda connection: store.release(connection, reservation.attempt_id, reason=reason, moment=moment),
+            reservation.intent,
+            AttemptState.RELEASED,
+        )
+
+    async def mark_unknown(
+        self, reservation: Reservation, *, low_nanos: int | None = None, high_nanos: int | None = None, reason: str
+    ) -> None:
+        """Book the upper bound of an attempt of which nobody knows whether it was charged.
+
+        Args:
+            reservation: The attempt.
+            low_nanos: What was charged at least, in nano-dollars; None: nothing is certain.
+            high_nanos: What was charged at most; None: all that was held.
+            reason: Why it is not known.
+
+        Raises:
+            StateConflict: The attempt has ended already; nothing was counted.
+            DomainError: STORAGE_FULL or STORAGE_DAMAGED.
+        """
+        moment = self._moment()
+        await self._change(
+            lambda connection: store.mark_unknown(
+                connection, reservation.attempt_id, low_nanos=low_nanos, high_nanos=high_nanos, reason=reason, moment=moment
+            ),
+            reservation.intent,
+            AttemptState.UNKNOWN,
+        )
+
+    async def reply(self, scope: str, request_id: str) -> bytes | None:
+        """Return the answer kept for a request id; None where there is none or it has expired."""
+        now_us = self._moment().now_us
+        return await self.read(lambda connection: replies.find(connection, scope, request_id, now_us=now_us), fresh=False)
+
+    async def stats(self, query: StatsQuery) -> Stats:
+        """Return sums over calls, hits counted until now included."""
+        return await self.read(lambda connection: stats.compute(connection, query))
+
+    async def entries(self, query: EntriesQuery) -> EntryPage:
+        """Return a page of entries, newest first.
+
+        Raises:
+            DomainError: INVALID_REQUEST for a bad page size, range or token.
+        """
+        return await self.read(lambda connection: list_entries(connection, query), fresh=False)
+
+    async def read(self, question: Callable[[sqlite3.Connection], T], *, fresh: bool = True) -> T:
+        """Return the answer to a question put to a read-only connection of its own, in the reader's thread.
+
+        Args:
+            question: Reads rows; must be short.
+            fresh: Whether hits counted until now must be in the rows.
+
+        Raises:
+            StorageFailure: The file can't be read.
+        """
+        if fresh:
+            with contextlib.suppress(StorageFailure):
+                await self.flush()
+        return await asyncio.get_running_loop().run_in_executor(self._side, self._ask, question)
+
+    async def flush(self) -> None:
+        """Write the hits counted until now; those that could not be written are kept for the next time."""
+        async with self._flushing:
+            taken = self.hits.take()
+            if not taken:
+                return
+            try:
+                await asyncio.shield(self._writer.submit(lambda connection: hit_rows.write(connection, taken)))
+            except DomainError:
+                for (key, minute), counted in taken.items():
+                    self.hits.keep(key, minute, counted)
+                raise
+
+    def budget_status(self, now: float) -> list[BudgetState]:
+        """Return every budget in its running windows, from memory."""
+        return self._totals.states(self._budgets, now)
+
+    def _moment(self) -> Moment:
+        return Moment(epoch=self.epoch, now_us=int(self._clock.time() * 1e6))
+
+    async def _change(self, operation: Callable[[sqlite3.Connection], Change], intent: Intent, state: AttemptState) -> Change:
+        future = self._writer.submit(operation)
+        future.add_done_callback(lambda done: self._applied(done, intent, state))
+        return await asyncio.shield(future)
+
+    def _applied(self, done: "asyncio.Future[Change]", intent: Intent, state: AttemptState) -> None:
+        """Bring memory up to what is durable now; runs whether or not the caller still waits."""
+        if done.cancelled() or done.exception() is not None:
+            return
+        change = done.result()
+        self._tail = max(self._tail, change.tail, key=lambda tail: tail.seq)
+        self._totals.update(change.windows)
+        self._known.update(intent, state, change, now=self._clock.time())
+        for warning in change.warnings:
+            _log.warning("budget_threshold", text=warning)
+
+    def _give_back(self, done: "asyncio.Future[Change]", intent: Intent) -> None:
+        """Release an attempt whose caller was cancelled before it could send anything."""
+        if done.cancelled() or done.exception() is not None or self._loop is None:
+            return
+        attempt_id, moment = done.result().attempt_id, self._moment()
+        future = self._writer.submit(
+            lambda connection: store.release(connection, attempt_id, reason="the caller left before it was sent", moment=moment)
+        )
+        future.add_done_callback(lambda released: self._applied(released, intent, AttemptState.RELEASED))
+
+    def _recover(self, connection: sqlite3.Connection, marked: Tail | None, *, created: bool) -> OpenReport:
+        """Recover in the writer's thread, before anybody else uses what it fills."""
+        now = self._clock.time()
+        report = recovery.recover(connection, self.path, mark=marked, created=created, now_us=int(now * 1e6))
+        self._tail = journal.tail(connection)
+        self._sealed_seq = self._tail.seq
+        self._totals.update(windows.running(connection, now_us=int(now * 1e6), limit=self._totals.limit))
+        self._known.load(connection, now=now)
+        return report
+
+    async def _tick(self) -> None:
+        """Write hits every 100 ms, the mark every second, drop expired replies and seal now and then."""
+        swept = marked = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(FLUSH_S)
+            now = self._clock.monotonic()
+            with contextlib.suppress(StorageFailure):
+                await self._upkeep(sweep=now - swept >= SWEEP_S)
+            swept = now if now - swept >= SWEEP_S else swept
+            if now - marked >= MARK_S and self._tail != self._marked and not self.failed:
+                marked = now
+                await self._write_mark()
+
+    async def _upkeep(self, *, sweep: bool) -> None:
+        await self.flush()
+        if self._tail.seq - self._sealed_seq >= SEAL_ROWS:
+            self._sealed_seq = self._tail.seq
+            await self._writer.submit(windows.seal)
+        probe = self.failed  # a failure that may pass, such as a full disk, is found to have passed here
+        if sweep or probe:
+            now_us = self._moment().now_us
+            await self._writer.submit(lambda connection: store.upkeep(connection, now_us=now_us, probe=probe))
+
+    async def _write_mark(self) -> None:
+        """Write where the journal ends; a mark that can't be written is said, and no reason to stop."""
+        tail = self._tail
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._side, mark.write_mark, mark.mark_path(self.path), tail)
+        except OSError as error:
+            self._fault(f"the ledger's mark can't be written: {error}")
+        self._marked = tail
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with contextlib.closing(schema.connect_reader(self.path)) as connection:
+                return question(connection)
+        except sqlite3.DatabaseError as error:
+            raise StorageFailure("ledger", error) from error
+
+    def _failed_in_thread(self, failure: BaseException) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._fault, f"paid calls are refused: {failure}")
+
+    def _fault(self, text: str) -> None:
+        _log.error("ledger_fault", text=text)
+        if self._on_fault is not None:
+            self._on_fault(text)
+
+    async def _stop_threads(self) -> None:
+        await asyncio.to_thread(self._writer.stop)
+        self._side.shutdown(wait=True)
+
+
+def _reservation(change: Change, intent: Intent) -> Reservation:
+    return Reservation(
+        attempt_id=change.attempt_id,
+        entry_id=entry_id_of(change.attempt_id),
+        operation_id=change.operation_id,
+        attempt_number=change.attempt_number,
+        intent=intent,
+        warnings=change.warnings,
+    )

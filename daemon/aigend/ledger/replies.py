@@ -1,0 +1,61 @@
+"""Rows of settled answers, kept for a while so that a request id seen again is answered and not paid again."""
+
+import sqlite3
+from dataclasses import dataclass
+
+SWEEP_LIMIT = 1_000  # rows a sweep, so that no commit waits long for it
+_KEEP = "INSERT INTO reply (operation_id, expire_us, size_bytes, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_COUNT = "UPDATE meta SET value = value + ? WHERE name = 'reply_bytes' RETURNING value"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """How long and how much is kept."""
+
+    ttl_us: int
+    max_bytes: int
+
+
+def keep(connection: sqlite3.Connection, operation_id: int, body: bytes, *, keep: Keep, now_us: int) -> None:
+    """Keep an answer; those that expire first make room. One that alone is too large is not kept, a second one neither."""
+    size = len(body)
+    if not size or size > keep.max_bytes:
+        return
+    if connection.execute(_KEEP, (operation_id, now_us + keep.ttl_us, size, body)).rowcount == 1:
+        _make_room(connection, _count(connection, size), max_bytes=keep.max_bytes)
+
+
+def find(connection: sqlite3.Connection, scope: str, request_id: str, *, now_us: int) -> bytes | None:
+    """Return the answer kept for a request id; None where there is none or it has expired."""
+    row = connection.execute(
+        "SELECT r.body FROM operation o JOIN reply r ON r.operation_id = o.id"
+        " WHERE o.scope = ? AND o.request_id = ? AND r.expire_us > ?",
+        (scope, request_id, now_us),
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def sweep(connection: sqlite3.Connection, *, now_us: int) -> int:
+    """Drop answers that have expired and return how many; at most SWEEP_LIMIT."""
+    expired = connection.execute(
+        "SELECT operation_id FROM reply WHERE expire_us <= ? ORDER BY expire_us LIMIT ?", (now_us, SWEEP_LIMIT)
+    ).fetchall()
+    for (operation_id,) in expired:
+        drop(connection, operation_id)
+    return len(expired)
+
+
+def drop(connection: sqlite3.Connection, operation_id: int) -> int:
+    """Drop one answer, if there is one, and return how many bytes are kept then."""
+    found = connection.execute("DELETE FROM reply WHERE operation_id = ? RETURNING size_bytes", (operation_id,)).fetchall()
+    return _count(connection, -sum(size for (size,) in found))
+
+
+def _count(connection: sqlite3.Connection, size: int) -> int:
+    """Add to the bytes kept and return them."""
+    return int(connection.execute(_COUNT, (size,)).fetchall()[0][0])
+
+
+def _make_room(connection: sqlite3.Connection, total: int, *, max_bytes: int) -> None:
+    while total > max_bytes:
+        total = drop(connection, connection.execute("SELECT operation_id FROM reply ORDER BY expire_us LIMIT 1").fetchone()[0])

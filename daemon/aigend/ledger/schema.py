@@ -1,0 +1,216 @@
+"""The ledger's tables, how they are made and brought up to date, and how connections to them are opened.
+
+Money is an integer of nano-dollars, time an integer of microseconds since 1970. NULL means unknown, never 0.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+
+APPLICATION_ID = 0x41474C31  # "AGL1" in the file's header
+BUSY_TIMEOUT_MS = 5_000
+
+VERSION_1 = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+INSERT INTO meta VALUES ('epoch', 0), ('sealed_seq', 0), ('reply_bytes', 0);
+
+-- One question under one request id, whatever became of it. Its state is that of its last attempt and stands there only.
+CREATE TABLE operation (
+    id INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    request_digest BLOB NOT NULL,
+    attempt_count INTEGER NOT NULL,
+    attempt_id INTEGER NOT NULL,           -- the last one
+    create_us INTEGER NOT NULL,
+    UNIQUE (scope, request_id)
+) STRICT;
+
+-- One try at one route. State: reserved, sent, submitted, settled, released, unknown.
+CREATE TABLE attempt (
+    id INTEGER PRIMARY KEY,
+    operation_id INTEGER NOT NULL,
+    scope TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    attempt_number INTEGER NOT NULL,       -- from 1, within its operation
+    epoch INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    create_us INTEGER NOT NULL,            -- when the cost was reserved
+    update_us INTEGER NOT NULL,            -- when the state last changed
+    service TEXT NOT NULL,
+    session TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    task TEXT NOT NULL,
+    labels TEXT NOT NULL,                  -- JSON object, keys sorted
+    agent TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,                   -- of the route
+    requested_model TEXT NOT NULL,
+    resolved_model TEXT NOT NULL DEFAULT '',
+    outcome TEXT NOT NULL,                 -- cache outcome: miss, bypass, refresh
+    reserved_nanos INTEGER NOT NULL,       -- upper bound held while open; 0 where no price is known
+    cost_nanos INTEGER,                    -- exactly in state settled, and NULL there where no price is known
+    cost_basis TEXT NOT NULL DEFAULT 'unpriced',
+    unknown_low_nanos INTEGER,             -- exactly in state unknown: what was charged at least
+    unknown_high_nanos INTEGER,            -- exactly in state unknown: what was charged at most, and is booked
+    price_entry_id TEXT NOT NULL DEFAULT '',
+    input_tokens INTEGER,
+    cache_read_tokens INTEGER,
+    cache_write_5m_tokens INTEGER,
+    cache_write_1h_tokens INTEGER,
+    output_tokens INTEGER,                 -- reasoning inside
+    reasoning_tokens INTEGER,
+    searches INTEGER,
+    provider_usage_json TEXT NOT NULL DEFAULT '',
+    flags TEXT NOT NULL DEFAULT '[]',      -- JSON array of strings
+    provider_us INTEGER,
+    total_us INTEGER,
+    savings TEXT NOT NULL DEFAULT '{}',    -- JSON object: cause -> nano-dollars
+    reason TEXT NOT NULL DEFAULT ''        -- why released or unknown
+) STRICT;
+CREATE INDEX attempt_by_time ON attempt (scope, create_us);
+CREATE INDEX attempt_by_operation ON attempt (operation_id);
+CREATE INDEX attempt_open ON attempt (state) WHERE state IN ('reserved', 'sent', 'submitted');
+
+-- What happened, in order: gap-free, never changed; each checksum covers its row and the checksum before it.
+CREATE TABLE journal (
+    seq INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    attempt_id INTEGER,                    -- NULL: an event of the ledger itself
+    event TEXT NOT NULL,                   -- sent, settled, released, unknown, opened, alarm
+    reserved_delta INTEGER NOT NULL,       -- what the event added to `reserved` of each of the attempt's windows
+    spent_delta INTEGER NOT NULL,          -- what the event added to `spent` of each of the attempt's windows
+    detail TEXT NOT NULL,                  -- JSON object
+    create_us INTEGER NOT NULL,
+    checksum BLOB NOT NULL
+) STRICT;
+
+-- Settled answers, kept for a while for replays of their request id.
+CREATE TABLE reply (
+    operation_id INTEGER PRIMARY KEY,
+    expire_us INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+CREATE INDEX reply_by_expiry ON reply (expire_us);
+
+-- What a budget has spent and holds in one window. The sealed columns are a snapshot as of `sealed_seq` in meta.
+CREATE TABLE budget_window (
+    id INTEGER PRIMARY KEY,
+    budget TEXT NOT NULL,
+    key TEXT NOT NULL,                     -- the value that it holds for; '' where it holds for all
+    period TEXT NOT NULL,
+    window TEXT NOT NULL,
+    start_us INTEGER NOT NULL,
+    end_us INTEGER NOT NULL,               -- exclusive; the largest integer where it never ends
+    spent_nanos INTEGER NOT NULL DEFAULT 0,
+    reserved_nanos INTEGER NOT NULL DEFAULT 0,
+    announced_percent INTEGER NOT NULL DEFAULT 0,
+    sealed_spent_nanos INTEGER NOT NULL DEFAULT 0,
+    sealed_reserved_nanos INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (budget, key, period, window)
+) STRICT;
+CREATE INDEX budget_window_by_end ON budget_window (budget, key, period, end_us);
+CREATE TABLE attempt_window (
+    attempt_id INTEGER NOT NULL,
+    window_id INTEGER NOT NULL,
+    PRIMARY KEY (attempt_id, window_id)
+) STRICT, WITHOUT ROWID;
+
+-- Answers that cost nothing (hits, followers, replays), summed up by minute.
+CREATE TABLE hit_key (
+    id INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    service TEXT NOT NULL,
+    session TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    task TEXT NOT NULL,
+    labels TEXT NOT NULL,                  -- JSON object, keys sorted
+    agent TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    outcome TEXT NOT NULL,                 -- hit, coalesced, replay
+    cause TEXT NOT NULL,                   -- savings cause: cache, single_flight
+    UNIQUE (scope, service, session, phase, task, labels, agent, provider, model, outcome, cause)
+) STRICT;
+CREATE TABLE hit_minute (
+    minute INTEGER NOT NULL,               -- minutes since 1970
+    key_id INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    saved_nanos INTEGER NOT NULL,          -- of those whose saving is known
+    saved_unknown_count INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL,           -- summed
+    histogram TEXT NOT NULL,               -- JSON object: index in latency.BOUNDS -> count
+    PRIMARY KEY (minute, key_id)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS = (VERSION_1,)  # each brings the schema from its index to index + 1
+NEWEST_VERSION = len(MIGRATIONS)
+
+
+def create(path: Path) -> None:
+    """Make an empty ledger; the file appears complete or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    for leftover in (fresh, fresh.with_name(fresh.name + "-wal"), fresh.with_name(fresh.name + "-shm")):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    connection = sqlite3.connect(fresh, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA journal_mode=WAL")
+        migrate(connection)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        connection.close()
+    fresh.replace(path)
+    _sync_directory(path.parent)
+
+
+def migrate(connection: sqlite3.Connection) -> int:
+    """Bring the schema to the newest version, each step in one transaction with its number; return where it was."""
+    before = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    for version in range(before, NEWEST_VERSION):
+        connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version={version + 1}; COMMIT;")
+    return before
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """Return the one connection that writes and checkpoints: every commit is on the disk before it returns."""
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA mmap_size=0")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Return the writer's connection to a ledger brought to the newest version."""
+    connection = connect_writer(path)
+    try:
+        migrate(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that can't write and never checkpoints; it belongs to one thread and one short question."""
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA query_only=1")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    connection.execute("PRAGMA mmap_size=0")
+    return connection
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,356 @@
+"""SQL of operations, attempts and replies: every state change is guarded, counted and journalled in one transaction.
+
+Each function runs in the writer's thread inside a SAVEPOINT and only touches the connection it is given. No clock, no settings.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aigend.errors import DomainError, Reason
+from aigend.ledger import journal, replies, windows
+from aigend.ledger.budgets import Claim
+from aigend.ledger.entries import (
+    OVER_RESERVATION,
+    TRANSITIONS,
+    UNPRICED,
+    AlreadyKnown,
+    AttemptState,
+    Intent,
+    KnownOperation,
+    Settlement,
+    StateConflict,
+    canonical_labels,
+    entry_id_of,
+)
+from aigend.ledger.journal import Event, Tail
+from aigend.ledger.windows import WindowRow
+
+_FIND = (
+    "SELECT o.id, a.state, o.request_digest, a.id, o.attempt_count FROM operation o JOIN attempt a ON a.id = o.attempt_id"
+    " WHERE o.scope = ? AND o.request_id = ?"
+)
+_NEXT_ATTEMPT = "(SELECT coalesce(max(id), 0) + 1 FROM attempt)"
+_NEW_OPERATION = (
+    "INSERT INTO operation (scope, request_id, request_digest, create_us, attempt_count, attempt_id)"  # noqa: S608 - constants only
+    f" VALUES (?, ?, ?, ?, 1, {_NEXT_ATTEMPT}) RETURNING id, attempt_count, attempt_id"
+)
+_NEXT_TRY = (
+    f"UPDATE operation SET attempt_count = attempt_count + 1, attempt_id = {_NEXT_ATTEMPT} WHERE id = ?"  # noqa: S608 - constants only
+    " RETURNING id, attempt_count, attempt_id"
+)
+_NEW_ATTEMPT = (
+    "INSERT INTO attempt (id, operation_id, scope, request_id, attempt_number, epoch, state, create_us, update_us,"
+    " service, session, phase, task, labels, agent, provider, model, requested_model, outcome,"
+    " reserved_nanos, price_entry_id, flags)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_GUARD = " WHERE id = ? AND state = ?"  # the whole protection against counting twice
+_SETTLE = (
+    "UPDATE attempt SET state = ?, update_us = ?, cost_nanos = ?, cost_basis = ?, price_entry_id = ?, input_tokens = ?,"
+    " cache_read_tokens = ?, cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, output_tokens = ?, reasoning_tokens = ?,"
+    " searches = ?, provider_usage_json = ?, resolved_model = ?, flags = ?, provider_us = ?, total_us = ?, savings = ?,"
+    " unknown_low_nanos = NULL, unknown_high_nanos = NULL"
+)
+_RELEASE = "UPDATE attempt SET state = ?, update_us = ?, reason = ?, unknown_low_nanos = NULL, unknown_high_nanos = NULL"
+_UNKNOWN = "UPDATE attempt SET state = ?, update_us = ?, reason = ?, unknown_low_nanos = ?, unknown_high_nanos = ?"
+_UNPRICED_FLAGS = json.dumps([UNPRICED])
+_HELD = "SELECT state, reserved_nanos, unknown_high_nanos, operation_id, attempt_number, flags FROM attempt WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When, and in which life of the ledger, something happens."""
+
+    epoch: int
+    now_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a state change left behind."""
+
+    attempt_id: int
+    operation_id: int
+    attempt_number: int
+    tail: Tail
+    windows: tuple[WindowRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    over_reservation: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What an attempt holds or has booked."""
+
+    state: AttemptState
+    reserved_nanos: int
+    unknown_high_nanos: int
+    operation_id: int
+    attempt_number: int
+    flags: tuple[str, ...]
+
+
+def known_operation(connection: sqlite3.Connection, scope: str, request_id: str) -> KnownOperation | None:
+    """Return what is known of a request id."""
+    row = connection.execute(_FIND, (scope, request_id)).fetchone()
+    if row is None:
+        return None
+    return KnownOperation(
+        operation_id=row[0],
+        state=AttemptState(row[1]),
+        request_digest=row[2],
+        entry_id=entry_id_of(row[3]),
+        attempt_number=row[4],
+    )
+
+
+def reserve(
+    connection: sqlite3.Connection, intent: Intent, *, claims: Sequence[Claim], allow_repeat: bool, moment: Moment
+) -> Change:
+    """Write RESERVED and SENT of a new attempt and hold its upper bound in every budget.
+
+    Raises:
+        AlreadyKnown: The id is under way, settled, or unknown without `allow_repeat`.
+        DomainError: REQUEST_ID_REUSED, BUDGET_EXCEEDED or PRICE_UNKNOWN.
+    """
+    known = known_operation(connection, intent.scope, intent.request_id)
+    if known is not None:
+        _check_repeat(known, intent, allow_repeat=allow_repeat)
+    rows = windows.claim_all(connection, claims, bound_nanos=intent.upper_bound_nanos, now_us=moment.now_us)
+    operation_id, number, attempt_id = _place(connection, intent, known, moment)
+    _insert_attempt(connection, intent, attempt_id, operation_id=operation_id, number=number, moment=moment)
+    connection.executemany("INSERT INTO attempt_window VALUES (?, ?)", [(attempt_id, row.id) for row in rows])
+    held = intent.upper_bound_nanos or 0
+    detail = {"request_id": intent.request_id, "attempt": number, "provider": intent.route.provider, "model": intent.route.model}
+    tail = _record(connection, AttemptState.SENT, attempt_id, moment=moment, reserved_delta=held, detail=detail)
+    said = windows.announce(connection, {claim.budget: claim.limit_nanos for claim in claims}, rows)
+    return Change(attempt_id=attempt_id, operation_id=operation_id, attempt_number=number, tail=tail, windows=rows, warnings=said)
+
+
+def settle(
+    connection: sqlite3.Connection,
+    attempt_id: int,
+    settlement: Settlement,
+    *,
+    limits: Mapping[str, int],
+    keep: replies.Keep,
+    moment: Moment,
+    source: AttemptState = AttemptState.SENT,
+) -> Change:
+    """Book what an attempt cost in the place of what was held, and keep its reply.
+
+    Args:
+        connection: The writer's.
+        attempt_id: Which attempt.
+        settlement: What it cost and answered.
+        limits: Limit of each budget, for thresholds only: what is above a limit is booked too.
+        keep: How long and how much is kept for replays.
+        moment: Now.
+        source: State that it leaves.
+
+    Raises:
+        StateConflict: The attempt is not in the state that it should leave.
+    """
+    held = _held(connection, attempt_id, source=source, target=AttemptState.SETTLED)
+    over = held.reserved_nanos > 0 and (settlement.cost.nanos or 0) > held.reserved_nanos
+    flags = dict.fromkeys((*held.flags, *settlement.flags, *((OVER_RESERVATION,) if over else ())))
+    values = _settled_values(settlement, flags=list(flags), moment=moment)
+    _guarded(connection, _SETTLE, values, attempt_id=attempt_id, source=source, target=AttemptState.SETTLED)
+    replies.keep(connection, held.operation_id, settlement.reply, keep=keep, now_us=moment.now_us)
+    detail = {"cost_nanos": settlement.cost.nanos, "basis": settlement.cost.basis, "usage": values[5:12]}
+    return _finish(
+        connection,
+        attempt_id,
+        AttemptState.SETTLED,
+        held=held,
+        spent=settlement.cost.nanos or 0,
+        detail=detail,
+        limits=limits,
+        over=over,
+        moment=moment,
+    )
+
+
+def release(
+    connection: sqlite3.Connection, attempt_id: int, *, reason: str, moment: Moment, source: AttemptState = AttemptState.SENT
+) -> Change:
+    """Give back what an attempt held: it was not charged.
+
+    Raises:
+        StateConflict: The attempt is not in the state that it should leave.
+    """
+    held = _held(connection, attempt_id, source=source, target=AttemptState.RELEASED)
+    values = (AttemptState.RELEASED, moment.now_us, reason)
+    _guarded(connection, _RELEASE, values, attempt_id=attempt_id, source=source, target=AttemptState.RELEASED)
+    return _finish(connection, attempt_id, AttemptState.RELEASED, held=held, spent=0, detail={"reason": reason}, moment=moment)
+
+
+def mark_unknown(
+    connection: sqlite3.Connection,
+    attempt_id: int,
+    *,
+    low_nanos: int | None,
+    high_nanos: int | None,
+    reason: str,
+    moment: Moment,
+    source: AttemptState = AttemptState.SENT,
+) -> Change:
+    """Book an upper bound for an attempt of which nobody knows whether it was charged.
+
+    Args:
+        connection: The writer's.
+        attempt_id: Which attempt.
+        low_nanos: What was charged at least; None: nothing is certain.
+        high_nanos: What was charged at most; None: all that was held.
+        reason: Why it is not known.
+        moment: Now.
+        source: State that it leaves.
+
+    Raises:
+        StateConflict: The attempt is not in the state that it should leave.
+    """
+    held = _held(connection, attempt_id, source=source, target=AttemptState.UNKNOWN)
+    high = held.reserved_nanos if high_nanos is None else high_nanos
+    values = (AttemptState.UNKNOWN, moment.now_us, reason, low_nanos or 0, high)
+    _guarded(connection, _UNKNOWN, values, attempt_id=attempt_id, source=source, target=AttemptState.UNKNOWN)
+    detail = {"reason": reason, "low_nanos": low_nanos or 0, "high_nanos": high}
+    return _finish(connection, attempt_id, AttemptState.UNKNOWN, held=held, spent=high, detail=detail, moment=moment)
+
+
+def upkeep(connection: sqlite3.Connection, *, now_us: int, probe: bool) -> None:
+    """Drop expired replies; with `probe`, write something, so that the commit says whether writing works again."""
+    replies.sweep(connection, now_us=now_us)
+    if probe:
+        connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
+
+
+def _check_repeat(known: KnownOperation, intent: Intent, *, allow_repeat: bool) -> None:
+    if known.request_digest != intent.request_digest:
+        text = f"request id {intent.request_id} was used for another request; allowed: a new id for each request"
+        raise DomainError(Reason.REQUEST_ID_REUSED, text, request_id=intent.request_id)
+    repeatable = known.state is AttemptState.RELEASED or (known.state is AttemptState.UNKNOWN and allow_repeat)
+    if not repeatable:
+        raise AlreadyKnown(known)
+
+
+def _place(connection: sqlite3.Connection, intent: Intent, known: KnownOperation | None, moment: Moment) -> tuple[int, int, int]:
+    """Return operation, number and id of the attempt that comes next."""
+    if known is not None:
+        found = connection.execute(_NEXT_TRY, (known.operation_id,)).fetchall()
+    else:
+        values = (intent.scope, intent.request_id, intent.request_digest, moment.now_us)
+        found = connection.execute(_NEW_OPERATION, values).fetchall()
+    operation_id, number, attempt_id = found[0]
+    return operation_id, number, attempt_id
+
+
+def _insert_attempt(
+    connection: sqlite3.Connection, intent: Intent, attempt_id: int, *, operation_id: int, number: int, moment: Moment
+) -> None:
+    account = intent.accounting
+    flags = "[]" if intent.upper_bound_nanos is not None else _UNPRICED_FLAGS
+    values = (
+        *(attempt_id, operation_id, intent.scope, intent.request_id, number, moment.epoch),
+        *(AttemptState.SENT, moment.now_us, moment.now_us),
+        *(intent.service, account.session, intent.phase, account.task, canonical_labels(account.labels), intent.agent),
+        *(intent.route.provider, intent.route.model, intent.requested_model, intent.outcome),
+        *(intent.upper_bound_nanos or 0, intent.price_entry_id, flags),
+    )
+    connection.execute(_NEW_ATTEMPT, values)
+
+
+def _settled_values(settlement: Settlement, *, flags: list[str], moment: Moment) -> tuple[object, ...]:
+    usage, cost = settlement.usage, settlement.cost
+    return (
+        *(AttemptState.SETTLED, moment.now_us, cost.nanos, cost.basis, cost.price_entry_id),
+        *(usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output, usage.reasoning, usage.searches),
+        *(
+            settlement.provider_usage_json,
+            settlement.resolved_model,
+            json.dumps(flags),
+            settlement.provider_us,
+            settlement.total_us,
+        ),
+        json.dumps(settlement.savings, sort_keys=True),
+    )
+
+
+def _held(connection: sqlite3.Connection, attempt_id: int, *, source: AttemptState, target: AttemptState) -> _Held:
+    """What the attempt holds; the guard, not this reading, decides whether it may change."""
+    row = connection.execute(_HELD, (attempt_id,)).fetchone()
+    if row is None or target not in TRANSITIONS[source]:
+        raise StateConflict(attempt_id, source=source, target=target)
+    return _Held(AttemptState(row[0]), row[1], row[2] or 0, row[3], row[4], tuple(json.loads(row[5])))
+
+
+def _guarded(
+    connection: sqlite3.Connection,
+    update: str,
+    values: tuple[object, ...],
+    *,
+    attempt_id: int,
+    source: AttemptState,
+    target: AttemptState,
+) -> None:
+    if connection.execute(update + _GUARD, (*values, attempt_id, source)).rowcount != 1:
+        raise StateConflict(attempt_id, source=source, target=target)
+
+
+def _finish(
+    connection: sqlite3.Connection,
+    attempt_id: int,
+    state: AttemptState,
+    *,
+    held: _Held,
+    spent: int,
+    detail: Mapping[str, object],
+    moment: Moment,
+    limits: Mapping[str, int] | None = None,
+    over: bool = False,
+) -> Change:
+    """Move the counters from what was held or booked before to what is booked now, and journal it."""
+    reserved_delta = -held.reserved_nanos if held.state.open else 0
+    spent_delta = spent - held.unknown_high_nanos
+    rows = windows.move(connection, attempt_id, reserved_delta=reserved_delta, spent_delta=spent_delta)
+    tail = _record(
+        connection,
+        state,
+        attempt_id,
+        moment=moment,
+        reserved_delta=reserved_delta,
+        spent_delta=spent_delta,
+        detail=detail,
+    )
+    return Change(
+        attempt_id=attempt_id,
+        operation_id=held.operation_id,
+        attempt_number=held.attempt_number,
+        tail=tail,
+        windows=rows,
+        warnings=windows.announce(connection, limits or {}, rows),
+        over_reservation=over,
+    )
+
+
+def _record(
+    connection: sqlite3.Connection,
+    state: AttemptState,
+    attempt_id: int,
+    *,
+    moment: Moment,
+    detail: Mapping[str, object],
+    reserved_delta: int = 0,
+    spent_delta: int = 0,
+) -> Tail:
+    event = Event(
+        name=state,
+        epoch=moment.epoch,
+        create_us=moment.now_us,
+        attempt_id=attempt_id,
+        reserved_delta=reserved_delta,
+        spent_delta=spent_delta,
+        detail=detail,
+    )
+    return journal.append(connection, event)

@@ -1,0 +1,111 @@
+"""The HTTP client under the providers' SDKs: shared connections, answers bounded in bytes, and proof of what left.
+
+What the bytes mean is the adapters'.
+"""
+
+import zlib
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from typing import Any
+
+import httpx2
+
+from aigend.providers.address import on_loopback
+
+CONNECT_TIMEOUT_S = 10.0
+_CONNECTIONS = 1_000
+_KEPT_ALIVE = 100
+_KEEP_ALIVE_S = 5.0  # shorter than servers keep them, so that none closes one under a request
+_GZIP_OR_ZLIB = 47  # zlib's window bits that recognise both headers
+_TAIL_BYTES = 32
+_SENT = frozenset(("http11.send_request_headers.started", "http2.send_request_headers.started"))
+
+
+class AnswerTooLargeError(Exception):
+    """An answer passed its limit and was cut off."""
+
+
+class UnknownEncodingError(ValueError):
+    """An answer was compressed although no compression was asked for, and in a way that can't be undone."""
+
+
+class Sending:
+    """Whether a request has begun to leave: before that, a failure is certainly free."""
+
+    __slots__ = ("started",)
+
+    def __init__(self) -> None:
+        self.started = False
+
+    async def trace(self, event: str, info: Any) -> None:
+        """Take note of a step of the HTTP client; asking a proxy for a tunnel sends nothing to the provider."""
+        if event in _SENT and info["request"].method != b"CONNECT":
+            self.started = True
+
+
+CURRENT_SENDING: ContextVar[Sending | None] = ContextVar("current_sending", default=None)
+
+
+def http_client(*, base_url: str, answer_bytes: int) -> httpx2.AsyncClient:
+    """Return a client whose requests report to CURRENT_SENDING and whose answers end at `answer_bytes`.
+
+    Redirects are not followed: a redirected completion could be paid twice. Proxies of the environment are honoured, except
+    on loopback. No time limits but that on connecting: the whole call has one of its own.
+    """
+
+    async def on_request(request: httpx2.Request) -> None:
+        sending = CURRENT_SENDING.get()
+        if sending is not None:
+            request.extensions["trace"] = sending.trace
+
+    async def on_response(response: httpx2.Response) -> None:
+        encoding = response.headers.pop("content-encoding", "identity").strip().lower()
+        if not isinstance(response.stream, httpx2.AsyncByteStream):
+            raise TypeError("the response has no asynchronous stream")
+        response.stream = _BoundedStream(response.stream, limit=answer_bytes, encoding=encoding)
+
+    return httpx2.AsyncClient(
+        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
+        limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT_ALIVE, keepalive_expiry=_KEEP_ALIVE_S),
+        follow_redirects=False,
+        trust_env=not on_loopback(base_url),
+        headers={"accept-encoding": "identity"},
+        event_hooks={"request": [on_request], "response": [on_response]},
+    )
+
+
+def last_bytes(response: httpx2.Response) -> bytes:
+    """Return the last bytes of a response that were read, at most 32 of them."""
+    stream = response.stream
+    return stream.tail if isinstance(stream, _BoundedStream) else b""
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    """A response's bytes, decompressed, up to a limit; `tail` is the last of them."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream, *, limit: int, encoding: str) -> None:
+        self.tail = b""
+        self._stream = stream
+        self._limit = limit
+        self._encoding = encoding
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        seen = 0
+        inflate = self._inflater()
+        async for raw in self._stream:
+            chunk = raw if inflate is None else inflate.decompress(raw, self._limit - seen + 1)
+            seen += len(chunk)
+            if seen > self._limit:
+                raise AnswerTooLargeError
+            self.tail = (self.tail + chunk[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def _inflater(self) -> Any:
+        if self._encoding in ("", "identity"):
+            return None
+        if self._encoding in ("gzip", "x-gzip", "deflate"):
+            return zlib.decompressobj(_GZIP_OR_ZLIB)
+        raise UnknownEncodingError(self._encoding)

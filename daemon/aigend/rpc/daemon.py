@@ -1,0 +1,158 @@
+"""DaemonService: how the daemon is, its settings, and how it is stopped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from aigen.v1 import daemon_pb2 as pb
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from aigend.config import FlatSetting
+from aigend.errors import invalid
+from aigend.ledger.entries import BudgetState
+from aigend.rpc.enums import EnumPair
+
+MAX_DRAIN_S = 3_600.0
+
+
+class DaemonState(StrEnum):
+    """Where the daemon stands."""
+
+    SERVING = "serving"
+    CACHE_ONLY = "cache_only"
+    DRAINING = "draining"
+
+
+STATE = EnumPair(DaemonState, pb.DaemonState.DESCRIPTOR, "DAEMON_STATE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderReport:
+    """One configured provider."""
+
+    name: str
+    adapter: str
+    loaded: bool
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusReport:
+    """How the daemon is."""
+
+    version: str
+    process_id: int
+    state: DaemonState
+    start_time: float  # wall clock
+    socket_path: str
+    state_directory: str
+    cache_directory: str
+    in_flight: int
+    queued: int
+    detached: int
+    ledger_epoch: int
+    ledger_sequence: int
+    resident_bytes: int
+    providers: Sequence[ProviderReport]
+    budgets: Sequence[BudgetState]
+    warnings: Sequence[str]
+
+
+class Control(Protocol):
+    """What the daemon lets itself be asked."""
+
+    async def status(self) -> StatusReport:
+        """Return how the daemon is."""
+        ...
+
+    def settings(self) -> Sequence[FlatSetting]:
+        """Return the settings in force, secrets hidden."""
+        ...
+
+    def drain(self, timeout_s: float | None) -> int:
+        """Begin to stop and return how many provider calls are under way; None waits as long as the settings say."""
+        ...
+
+
+class DaemonServicer:
+    """Shows and stops the daemon.
+
+    Args:
+        control: The daemon.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    async def get_status(self, _: pb.GetStatusRequest) -> pb.GetStatusResponse:
+        """Say how the daemon is."""
+        return _pack_status(await self._control.status())
+
+    async def get_settings(self, _: pb.GetSettingsRequest) -> pb.GetSettingsResponse:
+        """Return the settings in force."""
+        flat = self._control.settings()
+        return pb.GetSettingsResponse(settings=[pb.Setting(key=s.key, value_json=s.value_json, origin=s.origin) for s in flat])
+
+    async def drain(self, request: pb.DrainRequest) -> pb.DrainResponse:
+        """Begin to stop."""
+        return pb.DrainResponse(in_flight_count=self._control.drain(_timeout(request)))
+
+
+def _timeout(request: pb.DrainRequest) -> float | None:
+    if not request.HasField("timeout"):
+        return None
+    seconds = seconds_of(request.timeout)
+    if not 0 <= seconds <= MAX_DRAIN_S:
+        raise invalid("timeout", f"{seconds} s", f"0 to {MAX_DRAIN_S} s")
+    return seconds
+
+
+def seconds_of(duration: Duration) -> float:
+    """Return a duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Return a wall-clock time as a message."""
+    message = Timestamp()
+    message.FromNanoseconds(int(seconds * 1e9))
+    return message
+
+
+def _pack_status(report: StatusReport) -> pb.GetStatusResponse:
+    return pb.GetStatusResponse(
+        version=report.version,
+        process_id=report.process_id,
+        state=STATE.pack(report.state),
+        start_time=timestamp(report.start_time),
+        socket_path=report.socket_path,
+        state_directory=report.state_directory,
+        cache_directory=report.cache_directory,
+        in_flight_count=report.in_flight,
+        queued_count=report.queued,
+        detached_count=report.detached,
+        ledger_epoch=report.ledger_epoch,
+        ledger_sequence=report.ledger_sequence,
+        resident_bytes=report.resident_bytes,
+        providers=[_pack_provider(provider) for provider in report.providers],
+        budgets=[_pack_budget(budget) for budget in report.budgets],
+        warnings=report.warnings,
+    )
+
+
+def _pack_provider(report: ProviderReport) -> pb.ProviderStatus:
+    return pb.ProviderStatus(name=report.name, adapter=report.adapter, loaded=report.loaded, in_flight_count=report.in_flight)
+
+
+def _pack_budget(state: BudgetState) -> pb.BudgetStatus:
+    return pb.BudgetStatus(
+        name=f"{state.budget}[{state.key}]" if state.key else state.budget,
+        window=state.window,
+        limit_usd_nanos=state.limit_nanos,
+        spent_usd_nanos=state.spent_nanos,
+        reserved_usd_nanos=state.reserved_nanos,
+        action=state.action,
+        reset_time=None if state.reset_time is None else timestamp(state.reset_time),
+    )

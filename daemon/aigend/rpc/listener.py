@@ -1,0 +1,155 @@
+"""The gRPC server on its unix socket: all services, health and reflection."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import grpc
+from aigen.v1 import cache_pb2, daemon_pb2, model_pb2, usage_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from aigend.completion.ports import CallMeter
+from aigend.rpc.cache import CacheServicer
+from aigend.rpc.completion import CompletionServicer
+from aigend.rpc.daemon import DaemonServicer
+from aigend.rpc.model import ModelServicer
+from aigend.rpc.serving import Guard, method, service
+from aigend.rpc.usage import UsageServicer
+
+TRANSPORT_BYTES = 34_603_008  # 33 MiB: ours is 32, so that our own error arrives and not the transport's
+SOCKET_UMASK = 0o177
+SERVICES = tuple(
+    f"aigen.v1.{name}" for name in ("CompletionService", "CacheService", "UsageService", "ModelService", "DaemonService")
+)
+
+
+class Listener:
+    """Serves the contract on one unix socket.
+
+    Args:
+        completion: Handles CompletionService.
+        cache: Handles CacheService.
+        usage: Handles UsageService.
+        model: Handles ModelService.
+        daemon: Handles DaemonService.
+        meter: Counts failures.
+    """
+
+    def __init__(
+        self,
+        *,
+        completion: CompletionServicer,
+        cache: CacheServicer,
+        usage: UsageServicer,
+        model: ModelServicer,
+        daemon: DaemonServicer,
+        meter: CallMeter,
+    ) -> None:
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=_OPTIONS)
+        guard = Guard(meter)
+        self._server.add_generic_rpc_handlers(
+            (
+                _completion_service(guard, completion),
+                _cache_service(guard, cache),
+                _usage_service(guard, usage),
+                _model_service(guard, model),
+                _daemon_service(guard, daemon),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, socket: Path) -> None:
+        """Bind the socket, mode 0600, in place of an old one, and serve; whoever calls holds the lock beside it.
+
+        Raises:
+            OSError: The socket can't be bound.
+        """
+        socket.unlink(missing_ok=True)  # noqa: ASYNC240 - one call, before anything is served
+        before = os.umask(SOCKET_UMASK)
+        try:
+            self._server.add_insecure_port(f"unix:{socket}")
+            await self._server.start()
+        except RuntimeError as error:
+            raise OSError(f"socket {socket} can't be bound: {error}") from error
+        finally:
+            os.umask(before)
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls at once and wait for running ones, at most `grace_s` seconds."""
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.stop(grace_s)
+
+    async def _say(self, status: Any) -> None:
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)
+
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", TRANSPORT_BYTES),
+    ("grpc.max_send_message_length", TRANSPORT_BYTES),
+    ("grpc.so_reuseport", 0),
+)
+
+
+def _completion_service(guard: Guard, servicer: CompletionServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.CompletionService",
+        guard,
+        unary={
+            "Complete": servicer.complete,
+            "BatchComplete": servicer.batch_complete,
+            "EstimateCost": servicer.estimate_cost,
+        },
+        streaming={"StreamComplete": servicer.stream_complete},
+    )
+
+
+def _cache_service(guard: Guard, servicer: CacheServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.CacheService",
+        guard,
+        unary={
+            "GetCacheStats": method(cache_pb2.GetCacheStatsRequest, servicer.get_cache_stats),
+            "ListCacheEntries": method(cache_pb2.ListCacheEntriesRequest, servicer.list_cache_entries),
+            "GetCacheEntry": method(cache_pb2.GetCacheEntryRequest, servicer.get_cache_entry),
+            "ClearCache": method(cache_pb2.ClearCacheRequest, servicer.clear_cache),
+        },
+    )
+
+
+def _usage_service(guard: Guard, servicer: UsageServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.UsageService",
+        guard,
+        unary={
+            "GetStats": method(usage_pb2.GetStatsRequest, servicer.get_stats),
+            "ListLedgerEntries": method(usage_pb2.ListLedgerEntriesRequest, servicer.list_ledger_entries),
+        },
+    )
+
+
+def _model_service(guard: Guard, servicer: ModelServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.ModelService",
+        guard,
+        unary={
+            "ListModels": method(model_pb2.ListModelsRequest, servicer.list_models),
+            "GetModel": method(model_pb2.GetModelRequest, servicer.get_model),
+        },
+    )
+
+
+def _daemon_service(guard: Guard, servicer: DaemonServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.DaemonService",
+        guard,
+        unary={
+            "GetStatus": method(daemon_pb2.GetStatusRequest, servicer.get_status),
+            "GetSettings": method(daemon_pb2.GetSettingsRequest, servicer.get_settings),
+            "Drain": method(daemon_pb2.DrainRequest, servicer.drain),
+        },
+    )

@@ -1,0 +1,83 @@
+"""ModelService: the catalog with the prices in force."""
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from aigen.v1 import model_pb2 as pb
+
+from aigend.clock import Clock
+from aigend.completion.quotes import priced
+from aigend.completion.snapshot import Snapshot
+from aigend.ledger.pricing import PriceEntry
+from aigend.routing.catalog import Model
+from aigend.rpc.enums import CAPABILITY, TIER
+from aigend.rpc.paging import page
+from aigend.types import Route
+
+_NANOS_A_TOKEN = Decimal(1_000)  # a rate of 1 USD per 1,000,000 tokens
+
+
+class ModelServicer:
+    """Reads the catalog.
+
+    Args:
+        snapshot: Returns what is in force.
+        clock: Dates the prices.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, clock: Clock) -> None:
+        self._snapshot = snapshot
+        self._clock = clock
+
+    async def list_models(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+        """List models by provider and id."""
+        snapshot = self._snapshot()
+        await snapshot.prices.load()
+        models = snapshot.catalog.list(
+            provider=request.provider,
+            tier=TIER.unpack(request.tier, "tier"),
+            capability=CAPABILITY.unpack(request.capability, "capability"),
+        )
+        shown, token = page(models, page_size=request.page_size, page_token=request.page_token)
+        return pb.ListModelsResponse(models=[self._pack(model, snapshot) for model in shown], next_page_token=token)
+
+    async def get_model(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
+        """Return one model."""
+        snapshot = self._snapshot()
+        await snapshot.prices.load()
+        return pb.GetModelResponse(model=self._pack(snapshot.catalog.find(request.model), snapshot))
+
+    def _pack(self, model: Model, snapshot: Snapshot) -> pb.Model:
+        price = priced(snapshot, Route(model.provider, model.id), self._clock)
+        return pb.Model(
+            id=model.id,
+            provider=model.provider,
+            aliases=model.aliases,
+            agents=model.agents,
+            tier=TIER.pack(model.tier) if model.tier else None,
+            capabilities=[CAPABILITY.pack(capability) for capability in model.capabilities],
+            context_tokens=model.context_tokens,
+            max_output_tokens=model.max_output_tokens,
+            default_max_output_tokens=model.default_max_output_tokens,
+            min_cacheable_tokens=model.min_cacheable_tokens,
+            description=model.description,
+            price=_pack_price(price) if price else None,
+            available=snapshot.catalog.available(model),
+        )
+
+
+def _pack_price(price: PriceEntry) -> pb.Price:
+    return pb.Price(
+        price_entry_id=price.id,
+        input=_rate(price.input),
+        output=_rate(price.output),
+        cache_read=_rate(price.cache_read),
+        cache_write_5m=_rate(price.cache_write_5m),
+        cache_write_1h=_rate(price.cache_write_1h),
+        source=price.source,
+        checked_on=price.checked_on.isoformat() if price.checked_on else "",
+    )
+
+
+def _rate(usd_a_million: Decimal | None) -> str:
+    return "" if usd_a_million is None else f"{(usd_a_million * _NANOS_A_TOKEN).normalize():f}"

@@ -1,0 +1,1 @@
+"""What the daemon tells about itself: its log, and OpenTelemetry traces and metrics. Never a prompt, an answer or a key."""

@@ -1,0 +1,180 @@
+"""The emulator as an ASGI application: completions on a short path of their own, control and lists through Starlette.
+
+The steps of a completion stand in `Emulator._complete`, in order: read, authorize, ask, strike, admit, bill, answer.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aigen_emulator.answers import ModelAnswer, Question, answer
+from aigen_emulator.control import control_app
+from aigen_emulator.exchange import Exchange, Receive, Scope, Send
+from aigen_emulator.faults import Fault, FaultError, Script
+from aigen_emulator.limits import Gate, Refusal
+from aigen_emulator.misdeeds import misbehave, usage_told
+from aigen_emulator.prompt_cache import PromptCache
+from aigen_emulator.truth import Charge, TruthLog
+from aigen_emulator.wire.openai import OpenAIWire
+from aigen_emulator.wire.port import RefusalError, Wire
+
+WIRES: tuple[Wire, ...] = (OpenAIWire(),)
+MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5", "gemini-2.5-pro", "sonar-pro")
+_MAX_PATHS = 256
+_PREFIX = r"(?:/p/(?P<provider>[^/]+))?"
+_NO_FAULT = Fault()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatorSettings:
+    """How the emulated provider behaves when nothing is scripted."""
+
+    truth: Path | None = None  # where charges are written; None: they are only counted
+    first_token_ms: float = 0.0
+    token_ms: float = 0.0  # a token of a stream, or of the whole answer's time
+    answer_tokens: int | None = None  # length of answers whose prompt asks for none
+    max_concurrent: int | None = None
+    per_minute: int | None = None
+    prompt_cache: bool = False  # bill repeated prefixes as cached
+    api_key: str | None = None  # demand this key
+
+
+class Emulator:
+    """Answers, fails, bills and counts.
+
+    Args:
+        settings: How it behaves when nothing is scripted.
+        monotonic: Seconds that never go back; the rate limit reads it.
+    """
+
+    def __init__(self, settings: EmulatorSettings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.settings = settings
+        self.script = Script()
+        self.truth = TruthLog(settings.truth)
+        self.gate = Gate(monotonic, max_concurrent=settings.max_concurrent, per_minute=settings.per_minute)
+        self.requests: dict[str, int] = {}
+        self._prompt_cache = PromptCache() if settings.prompt_cache else None
+        self._paths: dict[str, tuple[str, Wire] | None] = {}
+        self._control = control_app(self.script, self.stats, WIRES[0].models(MODELS))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        target = self._target(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if target is None:
+            await self._control(scope, receive, send)
+            return
+        provider, wire = target
+        exchange = Exchange(scope, receive, send, gate_headers=self.gate.headers)
+        try:
+            await self._complete(exchange, provider, wire)
+        except RefusalError as refused:
+            await exchange.respond(refused.status, wire.error(refused))
+        except FaultError as bad:
+            await exchange.respond(400, wire.error(RefusalError(400, str(bad), kind="emulator_error")))
+
+    def stats(self) -> dict[str, Any]:
+        """Return what was served so far, for tests and people."""
+        return {
+            "requests": dict(self.requests),
+            "charged": self.truth.count,
+            "faults": self.script.struck,
+            "refused": self.gate.refused,
+            "in_flight": self.gate.in_flight,
+            "peak_in_flight": self.gate.peak_in_flight,
+        }
+
+    async def _complete(self, exchange: Exchange, provider: str, wire: Wire) -> None:
+        body = await exchange.read()
+        if body is None:
+            return
+        if self.settings.api_key is not None and not wire.authorized(exchange.headers, self.settings.api_key):
+            raise wire.default_refusal(401)
+        question = wire.question(body)
+        provider = provider or question.model
+        self.requests[provider] = self.requests.get(provider, 0) + 1
+        fault = self._strike(exchange, provider, question)
+        refusal = self.gate.enter()
+        if refusal is not None:
+            await self._refuse(exchange, wire, refusal)
+            return
+        try:
+            said = self._answer(provider, question)
+            if fault.charges:
+                await self._bill(exchange, provider, question, said, status=fault.status or 200)
+            if fault is _NO_FAULT:
+                await self._respond(exchange, wire, question, said)
+            else:
+                await self._pause(said, question, extra_ms=fault.delay_ms)
+                await misbehave(exchange, wire, fault, question, said)
+        finally:
+            self.gate.leave()
+
+    def _strike(self, exchange: Exchange, provider: str, question: Question) -> Fault:
+        header = exchange.headers.get(b"x-emulator-fault", b"").decode("latin-1")
+        prompt = question.prompt
+        struck = self.script.strike(model=question.model, provider=provider, prompt=prompt, header=header, seed=question.seed)
+        return struck or _NO_FAULT
+
+    def _answer(self, provider: str, question: Question) -> ModelAnswer:
+        try:
+            said = answer(question, answer_tokens=self.settings.answer_tokens)
+        except ValueError as error:
+            raise FaultError(f"bad answer marker: {error}") from error
+        if self._prompt_cache is None or said.tokens.cached:
+            return said
+        cached = self._prompt_cache.cached_tokens(question.prompt, owner=f"{provider}/{question.model}")
+        return replace(said, tokens=replace(said.tokens, cached=min(cached, said.tokens.input)))
+
+    async def _bill(self, exchange: Exchange, provider: str, question: Question, said: ModelAnswer, *, status: int) -> None:
+        await self.truth.charge(
+            Charge(
+                request_id=exchange.headers.get(b"x-client-request-id", b"").decode("latin-1"),
+                attempt=_number_or_none(exchange.headers.get(b"x-aigen-attempt")),
+                provider=provider,
+                model=question.model,
+                input_tokens=said.tokens.input,
+                cached_tokens=said.tokens.cached,
+                output_tokens=said.tokens.output,
+                status=status,
+            )
+        )
+
+    async def _respond(self, exchange: Exchange, wire: Wire, question: Question, said: ModelAnswer) -> None:
+        await self._pause(said, question, extra_ms=0)
+        usage = usage_told(wire, said, "")
+        if not question.stream:
+            await exchange.respond(200, wire.unary(question, said, usage=usage))
+            return
+        events = wire.events(question, said, usage=usage)
+        await exchange.stream(events, pause_s=self.settings.token_ms / 1000)
+
+    async def _pause(self, said: ModelAnswer, question: Question, *, extra_ms: int) -> None:
+        """Wait as long as the model thinks: to the first token, or for a unary answer to the last."""
+        wait_ms = extra_ms + self.settings.first_token_ms
+        if not question.stream:
+            wait_ms += self.settings.token_ms * said.tokens.output
+        if wait_ms:
+            await asyncio.sleep(wait_ms / 1000)
+
+    async def _refuse(self, exchange: Exchange, wire: Wire, refusal: Refusal) -> None:
+        refused = RefusalError(429, refusal.message, kind="requests", code="rate_limit_exceeded")
+        extra = {"retry-after": f"{max(1, round(refusal.retry_after_s))}", "retry-after-ms": f"{refusal.retry_after_s * 1000:.0f}"}
+        await exchange.respond(429, wire.error(refused), headers=extra)
+
+    def _target(self, path: str) -> tuple[str, Wire] | None:
+        """Return the provider named in the path ("" for none) and the format spoken there."""
+        if path in self._paths:
+            return self._paths[path]
+        found = [(match["provider"] or "", wire) for wire in WIRES if (match := re.fullmatch(_PREFIX + re.escape(wire.path), path))]
+        target = found[0] if found else None
+        if len(self._paths) < _MAX_PATHS:
+            self._paths[path] = target
+        return target
+
+
+def _number_or_none(value: bytes | None) -> int | None:
+    return int(value) if value is not None and value.isdigit() else None

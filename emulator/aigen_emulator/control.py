@@ -1,0 +1,81 @@
+"""The addresses beside the providers' own: the script of faults, what was served so far, the list of models."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from aigen_emulator.faults import Fault, FaultError, Script, fault_from
+
+
+def control_app(script: Script, stats: Callable[[], dict[str, Any]], models: bytes) -> Starlette:
+    """Return the application for everything that is no completion.
+
+    Args:
+        script: The faults in waiting.
+        stats: Returns what was served so far.
+        models: Body of the list of models.
+    """
+
+    async def put_script(request: Request) -> Response:
+        try:
+            asked = json.loads(await request.body())
+            faults = [fault_from(_flat(item)) for item in (asked if isinstance(asked, list) else [asked])]
+        except ValueError as error:
+            return JSONResponse({"error": {"message": f"the script is not understood: {error}"}}, status_code=400)
+        for fault in faults:
+            script.add(fault)
+        return JSONResponse({"waiting": len(script.waiting)})
+
+    async def get_script(_: Request) -> Response:
+        return JSONResponse({"waiting": [_shown(fault) for fault in script.waiting]})
+
+    async def delete_script(_: Request) -> Response:
+        script.clear()
+        return JSONResponse({"waiting": 0})
+
+    async def get_stats(_: Request) -> Response:
+        return JSONResponse(stats())
+
+    async def get_models(_: Request) -> Response:
+        return Response(models, media_type="application/json")
+
+    async def not_found(request: Request, _: Exception) -> Response:
+        text = f"Invalid URL ({request.method} {request.url.path})"
+        return JSONResponse(
+            {"error": {"message": text, "type": "invalid_request_error", "param": None, "code": None}}, status_code=404
+        )
+
+    routes = [
+        Route("/emulator/script", put_script, methods=["POST"]),
+        Route("/emulator/script", get_script, methods=["GET"]),
+        Route("/emulator/script", delete_script, methods=["DELETE"]),
+        Route("/emulator/stats", get_stats),
+        Route("/v1/models", get_models),
+        Route("/p/{provider}/v1/models", get_models),
+    ]
+    return Starlette(routes=routes, exception_handlers={404: not_found})
+
+
+def _flat(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a fault's keys with those of its `match` object beside them."""
+    if not isinstance(item, Mapping):
+        raise FaultError(f"a fault is {item!r}; allowed: an object")
+    match = item.get("match") or {}
+    if not isinstance(match, Mapping):
+        raise FaultError(f"match is {match!r}; allowed: an object with model, provider or contains")
+    return {key: value for key, value in item.items() if key != "match"} | dict(match)
+
+
+def _shown(fault: Fault) -> dict[str, Any]:
+    default = Fault()
+    values = {name: getattr(fault, name) for name in Fault.__slots__}
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if value != getattr(default, name)
+    }

@@ -1,0 +1,68 @@
+"""What a wire format must be able to say, so that the server need not know any of them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+from aigen_emulator.answers import ModelAnswer, Question
+
+
+class RefusalError(Exception):
+    """A request that the provider answers with an error of its own.
+
+    Args:
+        status: HTTP status.
+        message: What the provider says about it.
+        kind: The provider's class of errors.
+        code: The provider's code; None where it has none.
+        param: The request field at fault; None where there is none.
+    """
+
+    def __init__(self, status: int, message: str, *, kind: str, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.kind = kind
+        self.code = code
+        self.param = param
+
+
+class Wire(Protocol):
+    """One provider's format; `path` ends the address that it is spoken at."""
+
+    path: str
+
+    def question(self, body: bytes) -> Question:
+        """Return what a request body asks; raises RefusalError as the provider would."""
+        ...
+
+    def usage(self, answer: ModelAnswer) -> dict[str, Any]:
+        """Return the usage object of an answer."""
+        ...
+
+    def unary(self, question: Question, answer: ModelAnswer, *, usage: Any) -> bytes:
+        """Return the body of a whole answer; usage None leaves it out."""
+        ...
+
+    def events(self, question: Question, answer: ModelAnswer, *, usage: Any) -> Iterator[bytes]:
+        """Yield the framed events of a streamed answer, its end included."""
+        ...
+
+    def error(self, refused: RefusalError) -> bytes:
+        """Return the body of an error."""
+        ...
+
+    def error_event(self, refused: RefusalError) -> bytes:
+        """Return an error as an event of a stream."""
+        ...
+
+    def default_refusal(self, status: int) -> RefusalError:
+        """Return what the provider says with a status."""
+        ...
+
+    def authorized(self, headers: Mapping[bytes, bytes], api_key: str) -> bool:
+        """Return whether the request carries the key."""
+        ...
+
+    def models(self, names: tuple[str, ...]) -> bytes:
+        """Return the body of a list of models."""
+        ...

@@ -1,0 +1,240 @@
+"""The writer: groups, savepoints, durability, and what happens when writing fails."""
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from aigend.errors import Reason
+from aigend.storage import group_commit
+from aigend.storage.failure import StorageFailure, is_storage_error
+from aigend.storage.group_commit import GroupCommitWriter
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, text TEXT UNIQUE)")
+    return connection
+
+
+def put(text: str):
+    return lambda connection: connection.execute("INSERT INTO item (text) VALUES (?)", (text,)).lastrowid
+
+
+def texts(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    found = [text for (text,) in connection.execute("SELECT text FROM item ORDER BY id")]
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def writer(tmp_path):
+    made = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items")
+    made.start()
+    yield made
+    made.stop()
+
+
+async def test_result_is_durable_before_it_is_known(writer, tmp_path):
+    """Whoever has the result can read the row on another connection."""
+    assert await writer.submit(put("a")) == 1
+    assert texts(tmp_path / "items.db") == ["a"]
+
+
+async def test_failed_operation_rolls_back_only_itself(writer, tmp_path):
+    """Of a group, all but the operation that raised are durable."""
+    gate = threading.Event()
+    first = writer.submit(lambda connection: gate.wait(5))
+    group = [writer.submit(put("a")), writer.submit(put("a")), writer.submit(put("b"))]
+    gate.set()
+    results = await asyncio.gather(first, *group, return_exceptions=True)
+    assert isinstance(results[2], sqlite3.IntegrityError)
+    assert texts(tmp_path / "items.db") == ["a", "b"]
+
+
+async def test_half_done_operation_leaves_nothing(writer, tmp_path):
+    """What an operation wrote before it raised is gone."""
+
+    def half(connection):
+        put("half")(connection)
+        raise KeyError("half")
+
+    with pytest.raises(KeyError):
+        await writer.submit(half)
+    assert texts(tmp_path / "items.db") == []
+
+
+async def test_what_arrives_during_a_commit_is_one_group(writer):
+    """Operations that wait together are committed together, and a lone one is not kept waiting."""
+    gate = threading.Event()
+    first = writer.submit(lambda connection: gate.wait(5))
+    waiting = [writer.submit(put(str(number))) for number in range(50)]
+    gate.set()
+    await asyncio.gather(first, *waiting)
+    assert writer.group_count <= 2
+    assert writer.operation_count == 51
+
+
+async def test_loop_is_woken_once_a_group(writer, monkeypatch):
+    """A group of fifty costs the event loop one call from the thread."""
+    loop, calls = asyncio.get_running_loop(), []
+    original = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *args: (calls.append(args), original(*args)))
+    gate = threading.Event()
+    first = writer.submit(lambda connection: gate.wait(5))
+    waiting = [writer.submit(put(str(number))) for number in range(50)]
+    gate.set()
+    await asyncio.gather(first, *waiting)
+    assert len(calls) <= 2
+
+
+async def test_cancelled_waiter_does_not_cancel_the_operation(writer, tmp_path):
+    """Money is written down even where nobody waits for it any more."""
+    future = writer.submit(put("a"))
+    future.cancel()
+    await writer.submit(put("b"))
+    assert texts(tmp_path / "items.db") == ["a", "b"]
+
+
+def test_call_blocks_without_a_loop(writer):
+    """Start-up and tools write without an event loop."""
+    assert writer.call(put("a")) == 1
+
+
+async def test_start_raises_what_connect_raised():
+    """A database that can't be opened is the caller's error."""
+
+    def refuse():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        GroupCommitWriter(refuse, name="items").start()
+
+
+async def test_stop_writes_what_waits_and_then_refuses(tmp_path):
+    """Nothing submitted before the stop is lost, and nothing is taken after it."""
+    writer = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items")
+    writer.start()
+    waiting = [writer.submit(put(str(number))) for number in range(20)]
+    await asyncio.to_thread(writer.stop)
+    await asyncio.gather(*waiting)
+    with pytest.raises(StorageFailure, match="stopped"):
+        await writer.submit(put("late"))
+    writer.stop()
+    assert len(texts(tmp_path / "items.db")) == 20
+    assert not (tmp_path / "items.db-wal").exists()
+
+
+def failing(writer: GroupCommitWriter, code: int, name: str):
+    """Make an operation fail as SQLite does when its storage fails."""
+
+    def operation(connection):
+        error = sqlite3.OperationalError(name)
+        error.sqlite_errorcode = code
+        raise error
+
+    return operation
+
+
+async def test_io_error_fails_the_group_and_all_that_follow(tmp_path):
+    """After an I/O error nothing is written any more: a failed fsync is not retried."""
+    said = []
+    writer = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items", on_failure=said.append)
+    writer.start()
+    gate = threading.Event()
+    first = writer.submit(lambda connection: gate.wait(5))
+    group = [writer.submit(put("a")), writer.submit(failing(writer, sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error"))]
+    gate.set()
+    results = await asyncio.gather(first, *group, return_exceptions=True)
+    assert {result.reason for result in results[1:]} == {Reason.STORAGE_DAMAGED}
+    with pytest.raises(StorageFailure, match="disk I/O error"):
+        await writer.submit(put("b"))
+    assert writer.failed is not None
+    assert writer.failed.lasting
+    assert len(said) == 1
+    writer.stop()
+    assert texts(tmp_path / "items.db") == []
+
+
+async def test_full_disk_passes(writer, tmp_path):
+    """Once there is room again, writing goes on."""
+    with pytest.raises(StorageFailure) as caught:
+        await writer.submit(failing(writer, sqlite3.SQLITE_FULL, "database or disk is full"))
+    assert caught.value.reason is Reason.STORAGE_FULL
+    assert writer.failed is not None
+    await writer.submit(put("a"))
+    assert writer.failed is None
+    assert texts(tmp_path / "items.db") == ["a"]
+
+
+async def test_transaction_ended_by_sqlite_fails_the_group(writer, tmp_path):
+    """Where SQLite has rolled all back by itself, nobody of the group is told that it is durable."""
+    with pytest.raises(StorageFailure):
+        await writer.submit(lambda connection: (put("a")(connection), connection.execute("ROLLBACK"), 1 / 0))
+    assert texts(tmp_path / "items.db") == []
+
+
+async def test_quiet_writer_checkpoints(tmp_path, monkeypatch):
+    """When nobody comes for a while, the write-ahead log is moved into the database."""
+    monkeypatch.setattr(group_commit, "QUIET_OPERATIONS", 1)
+    monkeypatch.setattr(group_commit, "QUIET_S", 0.001)
+    writer = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items")
+    moved = threading.Event()
+    original = writer._checkpoint
+    monkeypatch.setattr(writer, "_checkpoint", lambda *args: (original(*args), moved.set()))
+    writer.start()
+    await writer.submit(put("a"))
+    assert await asyncio.to_thread(moved.wait, 5)
+    writer.stop()
+
+
+async def test_failed_checkpoint_is_a_failure(tmp_path):
+    """A checkpoint that can't be made durable stops the writer."""
+    writer = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items")
+    writer.start()
+    await writer.submit(put("a"))
+
+    class Broken:
+        def execute(self, statement):
+            raise sqlite3.OperationalError("disk I/O error")
+
+        in_transaction = False
+
+    writer._checkpoint(Broken(), "PASSIVE")
+    assert writer.failed is not None
+    writer.stop()
+
+
+def test_database_without_wal_works(tmp_path):
+    """The writer needs no write-ahead log."""
+    writer = GroupCommitWriter(lambda: sqlite3.connect(":memory:", isolation_level=None), name="memory")
+    writer.start()
+    assert writer.call(lambda connection: connection.execute("SELECT 1").fetchone()) == (1,)
+    writer.stop()
+
+
+def test_waiters_of_a_closed_loop_do_no_harm(writer, tmp_path):
+    """A loop that was closed meanwhile has nobody who waits."""
+    gate = threading.Event()
+
+    async def leave():
+        writer.submit(lambda connection: gate.wait(5))
+
+    asyncio.run(leave())
+    gate.set()
+    writer.call(put("a"))
+    assert texts(tmp_path / "items.db") == ["a"]
+
+
+def test_only_storage_errors_are_storage_errors():
+    """A broken constraint concerns one statement; a failed disk concerns all."""
+    assert not is_storage_error(sqlite3.IntegrityError("UNIQUE"))
+    assert not is_storage_error(KeyError("x"))
+    assert is_storage_error(OSError("disk"))
+    corrupt = sqlite3.DatabaseError("malformed")
+    corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    assert is_storage_error(corrupt)

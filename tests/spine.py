@@ -1,0 +1,187 @@
+"""The whole spine on real files with fake providers and a clock that stands: what tests of `completion/` start from."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aigend.cache.manager import CacheManager
+from aigend.cache.memory import MemoryTier
+from aigend.cache.stores.sqlite import SqliteStore
+from aigend.completion.attempts import Attempts
+from aigend.completion.call import Reply
+from aigend.completion.engine import CompletionEngine
+from aigend.completion.known_ids import KnownIds
+from aigend.completion.repeats import Origin
+from aigend.completion.sharing import Sharing
+from aigend.completion.snapshot import Snapshot
+from aigend.completion.tally import Tally
+from aigend.config import ProviderSettings, Settings
+from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.ledger import Ledger
+from aigend.ledger.price_catalog import PriceCatalog
+from aigend.ledger.price_file import parse_prices
+from aigend.ledger.stats import Stats, compute
+from aigend.ledger.stats_query import stats_query
+from aigend.routing.catalog import build_catalog
+from aigend.rpc.answer_codec import WireCodec
+from aigend.scheduling.limits import DispatchLimits
+from aigend.telemetry.instruments import CallCounters
+from aigend.types import Accounting, Caller, CompletionRequest, Message, Part, Role, Text
+from aigen.v1 import completion_pb2
+from tests.fakes import FakeClock, FakeProvider
+
+PRICES = """
+version: 1
+currency: USD
+providers:
+  one:
+    model-1: {input: 1, output: 10, valid_from: 2020-01-01, source: test, checked_on: 2025-12-20}
+  two:
+    model-2: {input: 2, output: 20, valid_from: 2020-01-01, source: test, checked_on: 2025-12-20}
+"""
+
+
+class NoPublishedPrices:
+    """Published prices that know nothing, and are always loaded."""
+
+    loaded = True
+
+    def load(self) -> None:
+        """Do nothing."""
+
+    def find(self, provider: str, model: str, at: float) -> tuple:
+        """Know nothing."""
+        return ()
+
+
+class FakeRegistry:
+    """Hands out fake providers."""
+
+    def __init__(self, providers: Mapping[str, FakeProvider]) -> None:
+        self.providers = providers
+
+    async def ready(self, name: str) -> FakeProvider:
+        """Return the provider of that name."""
+        return self.providers[name]
+
+
+@dataclass
+class Spine:
+    """An engine and all that stands around it."""
+
+    engine: CompletionEngine
+    ledger: Ledger
+    cache: CacheManager
+    sharing: Sharing
+    limits: DispatchLimits
+    clock: FakeClock
+    one: FakeProvider
+    two: FakeProvider
+    snapshot: Snapshot
+    meter: CallCounters = field(default_factory=CallCounters)
+
+    async def ask(self, text: str = "a question", *, request_id: str = "", account: Accounting | None = None, **fields) -> Reply:
+        """Answer a request."""
+        return await self.engine.complete(question(text, **fields), caller(request_id, account))
+
+    def start(self, text: str = "a question", **fields) -> "asyncio.Task[Reply]":
+        """Begin to answer a request."""
+        return asyncio.create_task(self.ask(text, **fields))
+
+    async def stats(self) -> Stats:
+        """Return the ledger's totals over all time."""
+        query = stats_query(scope="local", now=self.clock.time())
+        return await self.ledger.read(lambda connection: compute(connection, query))
+
+
+def question(text: str = "a question", **fields) -> CompletionRequest:
+    """Return a request with one user message."""
+    return CompletionRequest(messages=(Message(Role.USER, (Part(Text(text)),)),), **({"model": "one/model-1"} | fields))
+
+
+def caller(request_id: str = "", account: Accounting | None = None, *, digest: bytes = b"d" * 32) -> Caller:
+    """Return a caller."""
+    return Caller(
+        scope="local", request_id=request_id or str(uuid.uuid4()), accounting=account or Accounting(), request_digest=digest
+    )
+
+
+def read(reply: Reply | bytes) -> completion_pb2.CompleteResponse:
+    """Return the response that a caller gets."""
+    return completion_pb2.CompleteResponse.FromString(reply if isinstance(reply, bytes) else reply.response)
+
+
+def origin(name: str = "bytes") -> Origin:
+    """Return where a request with these bytes came from."""
+    return Origin(name.encode().ljust(32, b"."), b"")
+
+
+def make_settings(**changes) -> Settings:
+    """Return settings with two providers."""
+    providers = {name: ProviderSettings(base_url="http://127.0.0.1:9") for name in ("one", "two")}
+    return Settings(**({"providers": providers} | changes))
+
+
+def make_snapshot(settings: Settings) -> Snapshot:
+    """Return what is in force with these settings and the test's prices."""
+    return Snapshot(
+        settings=settings,
+        catalog=build_catalog(settings, configured=("one", "two")),
+        prices=PriceCatalog(user=parse_prices(PRICES, name="test"), published=NoPublishedPrices()),
+        providers=settings.providers,
+        price_providers={},
+    )
+
+
+@asynccontextmanager
+async def spine(folder: Path, *, clock: FakeClock | None = None, **changes) -> AsyncIterator[Spine]:
+    """Run a spine on files in `folder`."""
+    clock, settings, codec, meter = clock or FakeClock(), make_settings(**changes), WireCodec(), CallCounters()
+    snapshot = make_snapshot(settings)
+    one, two = FakeProvider("one"), FakeProvider("two")
+    limits = DispatchLimits(total=settings.limits.total, per_provider=settings.limits.per_provider, queue=settings.limits.queue)
+    ledger = Ledger(path=folder / "ledger.db", clock=clock, settings=settings.ledger, budgets=BudgetBook(settings.budgets))
+    cache = CacheManager(
+        store=SqliteStore(path=folder / "cache.db", clock=clock, settings=settings.cache),
+        memory=MemoryTier(max_bytes=settings.cache.memory_size_bytes),
+        clock=clock,
+        encoder=codec,
+        settings=settings.cache,
+    )
+    attempts = Attempts(
+        limits=limits,
+        ledger=ledger,
+        providers=FakeRegistry({"one": one, "two": two}),
+        codec=codec,
+        meter=meter,
+        clock=clock,
+        jitter=lambda: 1.0,
+    )
+    tally = Tally(hits=ledger.hits, meter=meter, clock=clock)
+    known_ids = KnownIds(ledger=ledger, tally=tally)
+    sharing = Sharing(
+        attempts=attempts,
+        cache=cache,
+        known_ids=known_ids,
+        tally=tally,
+        codec=codec,
+        clock=clock,
+        buffer_bytes=settings.limits.stream_buffer_bytes,
+        max_orphans=settings.limits.detached,
+    )
+    engine = CompletionEngine(
+        snapshot=snapshot, cache=cache, known_ids=known_ids, sharing=sharing, tally=tally, codec=codec, clock=clock
+    )
+    await ledger.open()
+    await cache.open()
+    try:
+        yield Spine(engine, ledger, cache, sharing, limits, clock, one, two, snapshot, meter)
+    finally:
+        one.release()
+        two.release()
+        await sharing.close()
+        await cache.close()
+        await ledger.close()
