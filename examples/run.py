@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,7 @@ START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 SOCKET_PATH_BYTES = 107  # what the kernel allows
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
-DEFAULT_MODEL = "gpt-4o-mini"
+MODEL_LINE = re.compile(r'^default_model: &model "openai/(?P<model>[^"]+)"$', re.MULTILINE)
 PACE = ("--first-token-ms", "150", "--token-ms", "1")  # about as slow as a fast provider
 
 
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run the business plan pipeline twice and show what it cost and saved.")
     parser.add_argument("--real", action="store_true", help="call the OpenAI-compatible endpoint of OPENAI_BASE_URL; costs money")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="model for --real (default: %(default)s)")
+    parser.add_argument("--model", help="model for --real (default: the one that real.yaml names)")
     parser.add_argument("--yes", action="store_true", help="with --real: do not ask")
     return parser
 
@@ -101,9 +102,10 @@ def _real(stack: ExitStack, directory: Path, options: argparse.Namespace) -> int
     if not os.environ.get("OPENAI_API_KEY"):
         raise RunError("OPENAI_API_KEY is not set; --real needs a key for the endpoint of OPENAI_BASE_URL")
     base_url = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-    values = {"base_url": base_url, "model": options.model}
-    socket = _start_daemon(stack, directory, _write_settings(directory, "real.yaml", values), {})
-    print(f"Endpoint: {base_url}\nModel:    {options.model}\nPrices:   {_price_source(socket, options.model)}")
+    settings = _write_settings(directory, "real.yaml", {"base_url": base_url})
+    model = _name_model(settings, options.model)
+    socket = _start_daemon(stack, directory, settings, {})
+    print(f"Endpoint: {base_url}\nModel:    {model}\nPrices:   {_price_source(socket, model)}")
     print("Budget:   1 USD, calls beyond it are refused\n")
     if code := _run("the estimate", str(HERE / "business_plan.py"), "--estimate", socket=socket):
         return code
@@ -113,6 +115,18 @@ def _real(stack: ExitStack, directory: Path, options: argparse.Namespace) -> int
     if code := _run("examples/business_plan.py", str(HERE / "business_plan.py"), socket=socket):
         return code
     return _show_tables(socket)
+
+
+def _name_model(settings: Path, model: str | None) -> str:
+    """Return the model that the settings name, after putting the wished one there."""
+    text = settings.read_text("utf-8")
+    if model is not None:
+        text = MODEL_LINE.sub(lambda _: f"default_model: &model {json.dumps(f'openai/{model}')}", text)
+        settings.write_text(text, "utf-8")
+    found = MODEL_LINE.search(text)
+    if found is None:
+        raise RunError(f"examples/real.yaml has no line like: {MODEL_LINE.pattern}")
+    return found["model"]
 
 
 def _price_source(socket: Path, model: str) -> str:

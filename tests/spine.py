@@ -7,17 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aigen.v1 import completion_pb2
 from aigend.cache.manager import CacheManager
 from aigend.cache.memory import MemoryTier
 from aigend.cache.stores.sqlite import SqliteStore
 from aigend.completion.attempts import Attempts
 from aigend.completion.call import Reply
 from aigend.completion.engine import CompletionEngine
+from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
 from aigend.completion.repeats import Origin
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
-from aigend.completion.tally import Tally
+from aigend.completion.watch import Watch
 from aigend.config import ProviderSettings, Settings
 from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.ledger import Ledger
@@ -26,11 +28,13 @@ from aigend.ledger.price_file import parse_prices
 from aigend.ledger.stats import Stats, compute
 from aigend.ledger.stats_query import stats_query
 from aigend.routing.catalog import build_catalog
+from aigend.routing.router import Router
 from aigend.rpc.answer_codec import WireCodec
 from aigend.scheduling.limits import DispatchLimits
 from aigend.telemetry.instruments import CallCounters
+from aigend.telemetry.tracing import Tracer
 from aigend.types import Accounting, Caller, CompletionRequest, Message, Part, Role, Text
-from aigen.v1 import completion_pb2
+
 from tests.fakes import FakeClock, FakeProvider
 
 PRICES = """
@@ -127,9 +131,11 @@ def make_settings(**changes) -> Settings:
 
 def make_snapshot(settings: Settings) -> Snapshot:
     """Return what is in force with these settings and the test's prices."""
+    catalog = build_catalog(settings, configured=("one", "two"))
     return Snapshot(
         settings=settings,
-        catalog=build_catalog(settings, configured=("one", "two")),
+        catalog=catalog,
+        router=Router(catalog),
         prices=PriceCatalog(user=parse_prices(PRICES, name="test"), published=NoPublishedPrices()),
         providers=settings.providers,
         price_providers={},
@@ -156,25 +162,23 @@ async def spine(folder: Path, *, clock: FakeClock | None = None, **changes) -> A
         ledger=ledger,
         providers=FakeRegistry({"one": one, "two": two}),
         codec=codec,
-        meter=meter,
+        watch=Watch(meter=meter, tracer=Tracer()),
         clock=clock,
         jitter=lambda: 1.0,
     )
-    tally = Tally(hits=ledger.hits, meter=meter, clock=clock)
-    known_ids = KnownIds(ledger=ledger, tally=tally)
+    free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=settings.limits.repeat_index_bytes)
+    known_ids = KnownIds(ledger=ledger, free=free)
     sharing = Sharing(
         attempts=attempts,
         cache=cache,
         known_ids=known_ids,
-        tally=tally,
+        free=free,
         codec=codec,
         clock=clock,
         buffer_bytes=settings.limits.stream_buffer_bytes,
         max_orphans=settings.limits.detached,
     )
-    engine = CompletionEngine(
-        snapshot=snapshot, cache=cache, known_ids=known_ids, sharing=sharing, tally=tally, codec=codec, clock=clock
-    )
+    engine = CompletionEngine(snapshot=snapshot, cache=cache, known_ids=known_ids, sharing=sharing, free=free, clock=clock)
     await ledger.open()
     await cache.open()
     try:

@@ -204,9 +204,11 @@ def ledger_entries(entries: Sequence[aigen.LedgerEntry], *, more: bool) -> Rende
 
 def _ledger_row(entry: aigen.LedgerEntry) -> list[str]:
     used = entry.usage
-    tokens = [count(used.total_input_tokens), count(used.output_tokens)] if used else [UNKNOWN, UNKNOWN]
+    free = entry.state is aigen.AttemptState.RELEASED
+    missing = NONE if free else UNKNOWN
+    tokens = [count(used.total_input_tokens), count(used.output_tokens)] if used else [missing, missing]
     names = [entry.provider, entry.model, entry.agent, entry.session, entry.phase, _upper(entry.cache_outcome)]
-    cost = f"≤ {usd(entry.reserved_usd_nanos)}" if entry.state in _OPEN else usd(entry.cost_usd_nanos)
+    cost = f"≤ {usd(entry.reserved_usd_nanos)}" if entry.state in _OPEN else usd(0 if free else entry.cost_usd_nanos)
     return [moment(entry.create_time), _upper(entry.state), *names, *tokens, cost, ", ".join(entry.flags), entry.id]
 
 

@@ -10,187 +10,33 @@ print(answer.text, answer.cost_usd)
 
 `Client` is for ordinary programs, `AsyncClient` for asyncio; both have the same methods. Results are frozen values, money is exact,
 and every failure is an `AigenError`, whose tree stands in `aigen.errors`. For tests of programs that use aigen, `aigen.testing`
-holds a daemon that costs nothing. Nothing here but gRPC and protobuf is imported.
+holds a daemon that costs nothing. Nothing here but gRPC and protobuf is imported, and
+that only once a name is used: who needs the messages of `aigen.v1` alone does not pay for the client.
 """
 
-from aigen._queries import CacheFilter, UsageFilter
-from aigen._session import Session
-from aigen._stream import AsyncCompletionStream, CompletionStream
-from aigen.aio import AsyncClient
-from aigen.client import Client
-from aigen.errors import (
-    AccessDenied,
-    AigenError,
-    BudgetExceeded,
-    ClientClosed,
-    DaemonFault,
-    DaemonUnavailable,
-    DeadlineExceeded,
-    InvalidRequest,
-    LimitReached,
-    ModelNotAllowed,
-    NotFound,
-    OutcomeUnknown,
-    Overloaded,
-    PreconditionFailed,
-    ProviderError,
-    ProviderRefused,
-    ProviderUnavailable,
-    RateLimited,
-    RequestRefused,
-    UnknownModel,
-)
-from aigen.reports import (
-    AttemptState,
-    BudgetStatus,
-    CacheEntry,
-    CacheStats,
-    Capability,
-    ClearedCache,
-    DaemonState,
-    DaemonStatus,
-    GroupBy,
-    LatencyPercentiles,
-    LedgerEntry,
-    Model,
-    ModelTier,
-    Period,
-    Price,
-    ProviderStatus,
-    Savings,
-    Setting,
-    Stats,
-    StatsRow,
-    UsageTotals,
-)
-from aigen.results import (
-    CacheOutcome,
-    Completion,
-    CostBasis,
-    CostEstimate,
-    Estimate,
-    FinishReason,
-    SavingsCause,
-    StreamEvent,
-    TextDelta,
-    ThinkingDelta,
-    Timings,
-    TokenUsage,
-    usd,
-)
-from aigen.types import (
-    CacheMode,
-    CompletionOptions,
-    CompletionRequest,
-    Content,
-    Document,
-    Image,
-    Lane,
-    Message,
-    Normalization,
-    Part,
-    Prompt,
-    PromptCaching,
-    ReasoningEffort,
-    ResponseFormat,
-    ResponseFormatType,
-    Role,
-    Stability,
-    Strategy,
-    Text,
-    Thinking,
-    Tool,
-    ToolCall,
-    ToolChoice,
-    ToolChoiceMode,
-    ToolResult,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "AccessDenied",
-    "AigenError",
-    "AsyncClient",
-    "AsyncCompletionStream",
-    "AttemptState",
-    "BudgetExceeded",
-    "BudgetStatus",
-    "CacheEntry",
-    "CacheFilter",
-    "CacheMode",
-    "CacheOutcome",
-    "CacheStats",
-    "Capability",
-    "ClearedCache",
-    "Client",
-    "ClientClosed",
-    "Completion",
-    "CompletionOptions",
-    "CompletionRequest",
-    "CompletionStream",
-    "Content",
-    "CostBasis",
-    "CostEstimate",
-    "DaemonFault",
-    "DaemonState",
-    "DaemonStatus",
-    "DaemonUnavailable",
-    "DeadlineExceeded",
-    "Document",
-    "Estimate",
-    "FinishReason",
-    "GroupBy",
-    "Image",
-    "InvalidRequest",
-    "Lane",
-    "LatencyPercentiles",
-    "LedgerEntry",
-    "LimitReached",
-    "Message",
-    "Model",
-    "ModelNotAllowed",
-    "ModelTier",
-    "Normalization",
-    "NotFound",
-    "OutcomeUnknown",
-    "Overloaded",
-    "Part",
-    "Period",
-    "PreconditionFailed",
-    "Price",
-    "Prompt",
-    "PromptCaching",
-    "ProviderError",
-    "ProviderRefused",
-    "ProviderStatus",
-    "ProviderUnavailable",
-    "RateLimited",
-    "ReasoningEffort",
-    "RequestRefused",
-    "ResponseFormat",
-    "ResponseFormatType",
-    "Role",
-    "Savings",
-    "SavingsCause",
-    "Session",
-    "Setting",
-    "Stability",
-    "Stats",
-    "StatsRow",
-    "Strategy",
-    "StreamEvent",
-    "Text",
-    "TextDelta",
-    "Thinking",
-    "ThinkingDelta",
-    "Timings",
-    "TokenUsage",
-    "Tool",
-    "ToolCall",
-    "ToolChoice",
-    "ToolChoiceMode",
-    "ToolResult",
-    "UnknownModel",
-    "UsageFilter",
-    "UsageTotals",
-    "usd",
-]
+if TYPE_CHECKING:
+    from aigen._api import *  # noqa: F403 - checkers see every name; at run time `__getattr__` finds it
+    from aigen._api import __all__ as __all__
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name or submodule; the first one loads the client.
+
+    Raises:
+        AttributeError: There is no such name.
+    """
+    api = importlib.import_module("aigen._api")
+    if name in globals():  # a submodule, which loading the client has put here
+        return globals()[name]
+    if name != "__all__" and name not in api.__all__:
+        raise AttributeError(f"module 'aigen' has no attribute {name!r}")
+    globals()[name] = value = getattr(api, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted({*globals(), *importlib.import_module("aigen._api").__all__})

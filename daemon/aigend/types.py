@@ -226,7 +226,7 @@ class Caller:
     accounting: Accounting
     request_digest: bytes = b""  # SHA-256 of the whole message, deterministically serialized
     deadline: float | None = None  # monotonic clock, seconds
-    traceparent: str = ""
+    traceparent: str = ""  # of the span that the call runs in; empty: not traced
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,15 +278,17 @@ def test_ledger_list_shows_charges(daemon, run):
     unknown = usage_pb2.LedgerEntry(
         id="2", state="ATTEMPT_STATE_UNKNOWN", provider="openai", reserved_usd_nanos=20_000_000, flags=["reset"]
     )
-    daemon.answers["ListLedgerEntries"] = usage_pb2.ListLedgerEntriesResponse(entries=[settled, unknown])
+    released = usage_pb2.LedgerEntry(id="3", state="ATTEMPT_STATE_RELEASED", provider="google")
+    daemon.answers["ListLedgerEntries"] = usage_pb2.ListLedgerEntriesResponse(entries=[settled, unknown, released])
     shown = run("ledger", "list", "--state", "settled", "--state", "UNKNOWN", "--request-id", "r1", "--session", "s").stdout
     assert "$0.0050" in shown
     assert "≤ $0.02" in shown
+    assert next(row for row in rows_of(shown) if "google" in row)[8:11] == ["-", "-", "$0.00"]
     asked = daemon.asked["ListLedgerEntries"][0]
     assert list(asked.states) == [usage_pb2.ATTEMPT_STATE_SETTLED, usage_pb2.ATTEMPT_STATE_UNKNOWN]
     assert (asked.request_id, asked.filter.session) == ("r1", "s")
     entries = json.loads(run("ledger", "list", "--json").stdout)["entries"]
-    assert [item["cost_usd"] for item in entries] == ["0.005000000", None]
+    assert [item["cost_usd"] for item in entries] == ["0.005000000", None, None]
 
 
 MODEL = model_pb2.Model(

@@ -19,7 +19,6 @@ _FENCED_OR_INDENTED = re.compile(
     )""",
     re.VERBOSE,
 )
-_MAY_HOLD_CODE = ("```", "~~~", "\t", "    ")
 _WHITE_SPACE = re.compile("[ \t\r\n]+")
 
 
@@ -39,7 +38,7 @@ def fold_text(text: str, *, lower: bool) -> str:
     """
     if GREEK_VARIA in text or _has_endless_marks(text):
         return text
-    if not any(mark in text for mark in _MAY_HOLD_CODE):
+    if not ("```" in text or "~~~" in text or "\t" in text or "    " in text):  # nothing that could be code
         return _fold_prose(text, lower=lower)
     pieces, end, text = [], 0, "\n" + text
     for code in _FENCED_OR_INDENTED.finditer(text):
@@ -56,9 +55,16 @@ def _fold_prose(text: str, *, lower: bool) -> str:
             text = unicodedata.normalize("NFC", text.lower())  # some letters compose only in lower case
     elif lower:
         text = text.lower()
+    if _is_single_spaced(text):
+        return text
     if "\v" in text or "\f" in text:  # symbols to us, white space to split()
         return _WHITE_SPACE.sub(" ", text).strip(" ")
     return b" ".join(text.encode().split()).decode()
+
+
+def _is_single_spaced(text: str) -> bool:
+    """Return whether white space stands in single spaces between words already, as in most prompts of one paragraph."""
+    return not ("  " in text or "\n" in text or "\t" in text or "\r" in text or text[:1] == " " or text[-1:] == " ")
 
 
 def _has_endless_marks(text: str) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from aigend.cache.folding import fold_text
@@ -42,12 +42,12 @@ def canonical_request(request: CompletionRequest, *, normalization: Normalizatio
     framed = [b"request"]
     for name, frame, default in _KEYED_FIELDS:
         value = getattr(request, name)
+        if value is default:
+            continue
         if name == "messages":
-            value = tuple(_seen_message(message, fold) for message in value)
-        elif name == "system":
-            value = _seen_parts(value, None)
-        if value != default:
-            framed += [frame, _encode(value)]
+            framed += [frame, b"l%d:" % len(value), *(_encode_message(message, fold) for message in value)]
+        elif (kept := _without_volatile(value) if name == "system" else value) != default:
+            framed += [frame, _encode(kept)]
     return b"".join(framed)
 
 
@@ -89,33 +89,47 @@ def keys_for(request: CompletionRequest, routes: Sequence[Route], *, scope: str,
 
 def _hash_inputs(inputs: tuple[object, ...], canonical: bytes) -> "hashlib._Hash":
     """Return a hash of all that the routes share; the long canonical bytes go in once."""
-    hashed = hashlib.sha256(b"%b%d:" % (_encode(inputs), len(canonical)))
+    hashed = hashlib.sha256(b"%b%d:" % (_encode_again(inputs), len(canonical)))
     hashed.update(canonical)
     return hashed
 
 
 def _on_route(hashed: "hashlib._Hash", route: Route) -> bytes:
     own = hashed.copy()
-    own.update(_encode((route.provider, route.model)))
+    own.update(_encode_again((route.provider, route.model)))
     return own.digest()
 
 
-def _seen_message(message: Message, fold: Fold | None) -> Message:
-    parts = _seen_parts(message.parts, fold if message.role is Role.USER else None)
-    return message if parts is message.parts else dataclasses.replace(message, parts=parts)
+def _encode_message(message: Message, fold: Fold | None) -> bytes:
+    """Return what `_encode` would of a message without its volatile parts and, where a user speaks, with its texts folded."""
+    fold = fold if message.role is Role.USER else None
+    parts = _without_volatile(message.parts)
+    return b"%b%b%bl%d:%b;" % (
+        _MESSAGE_OPENING,
+        _encode_again(message.role),
+        _PARTS_FRAME,
+        len(parts),
+        b"".join([_encode_part(part, fold) for part in parts]),
+    )
 
 
-def _seen_parts(parts: tuple[Part, ...], fold: Fold | None) -> tuple[Part, ...]:
-    """Return what of the parts is in the key: volatile ones are not, and a user's text is folded."""
-    if fold is None and all(part.stability is not Stability.VOLATILE for part in parts):
-        return parts
-    return tuple(_folded(part, fold) for part in parts if part.stability is not Stability.VOLATILE)
+def _encode_part(part: Part, fold: Fold | None) -> bytes:
+    """Return what `_encode` would of a part, its text folded; a plain text part, which most are, is spelled at once."""
+    content = part.content
+    if type(content) is not Text:
+        return _encode(part)
+    text = content.text if fold is None else fold(content.text)
+    if part.stability is None and part.prompt_cache_mark_s is None:
+        return b"%b%b;;" % (_TEXT_PART_OPENING, _encode_text(text))
+    return _encode(dataclasses.replace(part, content=Text(text)))
 
 
-def _folded(part: Part, fold: Fold | None) -> Part:
-    if fold is None or not isinstance(part.content, Text):
-        return part
-    return dataclasses.replace(part, content=dataclasses.replace(part.content, text=fold(part.content.text)))
+def _without_volatile(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return what of the parts is in the key."""
+    for part in parts:
+        if part.stability is Stability.VOLATILE:
+            return tuple(part for part in parts if part.stability is not Stability.VOLATILE)
+    return parts
 
 
 _FOLDS: dict[Normalization, Fold | None] = {
@@ -184,3 +198,20 @@ def _framed(fields: Iterable["dataclasses.Field[Any]"]) -> Iterable[tuple[str, b
 
 
 _KEYED_FIELDS = tuple(_framed(field for field in dataclasses.fields(CompletionRequest) if field.name not in DENIED | SEPARATE))
+
+
+@lru_cache(maxsize=1_024)
+def _encode_again(value: Any) -> bytes:
+    """Return `_encode` of small values that come with every call."""
+    return _encode(value)
+
+
+def _opening(kind: type, field: str) -> bytes:
+    """Return what stands before the value of a field, where no field before it is spelled."""
+    opening, fields = _plan(kind)
+    return opening + next(frame for name, frame, _ in fields if name == field)
+
+
+_MESSAGE_OPENING = _opening(Message, "role")
+_PARTS_FRAME = _encode_text("parts")
+_TEXT_PART_OPENING = _opening(Part, "content") + _opening(Text, "text")

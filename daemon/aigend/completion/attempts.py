@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aigend.clock import Clock
 from aigend.completion.call import AnswerFlight, Call, Landing, TextDelta
-from aigend.completion.ports import AnswerCodec, CallMeter
-from aigend.completion.quotes import Quote, bill, quote, seen_nanos
+from aigend.completion.failpoints import NO_FAILPOINTS, Failpoints
+from aigend.completion.ports import AnswerCodec
+from aigend.completion.quotes import Bill, Quote, bill, quote, seen_nanos
+from aigend.completion.watch import Watch
 from aigend.errors import DomainError
 from aigend.ledger.entries import Intent, Reservation, Settlement
 from aigend.ledger.ledger import Ledger
@@ -60,9 +63,10 @@ class Attempts:
         ledger: Books each attempt.
         providers: Makes the calls.
         codec: Spells the reply that is kept.
-        meter: Counts calls for telemetry.
+        watch: Tells telemetry how calls go.
         clock: Tells the time.
         jitter: Returns a number from 0 to 1 for the spread of retries.
+        failpoints: Where a test lets the process die.
     """
 
     def __init__(
@@ -72,17 +76,19 @@ class Attempts:
         ledger: Ledger,
         providers: ProviderRegistry,
         codec: AnswerCodec,
-        meter: CallMeter,
+        watch: Watch,
         clock: Clock,
         jitter: Callable[[], float],
+        failpoints: Failpoints = NO_FAILPOINTS,
     ) -> None:
         self._limits = limits
         self._ledger = ledger
         self._providers = providers
         self._codec = codec
-        self._meter = meter
+        self._watch = watch
         self._clock = clock
         self._jitter = jitter
+        self._failpoints = failpoints
 
     async def run(self, call: Call, flight: AnswerFlight, *, streaming: bool) -> Landing:
         """Return the answer of the first route that gives one.
@@ -133,14 +139,20 @@ class Attempts:
         try:
             turn.granted_at = self._clock.monotonic()
             reservation = await self._reserve(turn)  # 7 reserve
+            route = turn.quoted.route.route
+            span = self._watch.begin(turn.call, route, attempt=turn.number)
             try:
-                reply = await self._call(turn, provider, streaming=streaming)  # 8 call
+                reply = await self._call(turn, provider, number=reservation.attempt_number, streaming=streaming)  # 8 call
             except ProviderFault as fault:
+                self._watch.failed(span, route, fault=fault.kind, duration_us=self._since(turn.granted_at))
                 return await self._rule(turn, reservation, fault)
             except (Exception, asyncio.CancelledError) as error:
-                await self._ledger.mark_unknown(reservation, low_nanos=None, high_nanos=None, reason=type(error).__name__)
+                self._watch.failed(span, route, fault=type(error).__name__, duration_us=self._since(turn.granted_at))
+                await self._ledger.mark_unknown(reservation, reason=type(error).__name__)
                 raise
-            return await self._settle(turn, reservation, reply)  # 9 settle
+            landing = await self._settle(turn, reservation, reply)  # 9 settle
+            self._watch.settled(span, landing)
+            return landing
         finally:
             self._limits.release(provider.name)
 
@@ -148,11 +160,14 @@ class Attempts:
         """Book RESERVED and SENT. From the moment this is asked the flight counts as sent: a caller who leaves only detaches."""
         turn.flight.sent = True
         again = turn.number > 1 or turn.call.caller.accounting.allow_repeat
+        self._failpoints.passing("before_intent")
         try:
-            return await self._ledger.reserve(self._intent(turn), allow_repeat=again)
+            reservation = await self._ledger.reserve(self._intent(turn), allow_repeat=again)
         except (Exception, asyncio.CancelledError):
             turn.flight.sent = False  # refused, or given back by the ledger: nothing has left
             raise
+        self._failpoints.passing("after_intent")
+        return reservation
 
     def _intent(self, turn: _Turn) -> Intent:
         call, request = turn.call, turn.call.request
@@ -172,14 +187,14 @@ class Attempts:
             create_time=self._clock.time(),
         )
 
-    async def _call(self, turn: _Turn, provider: Provider, *, streaming: bool) -> ProviderReply:
+    async def _call(self, turn: _Turn, provider: Provider, *, number: int, streaming: bool) -> ProviderReply:
         call = ProviderCall(
             request=turn.call.request,
             model=turn.quoted.route.route.model,
             max_output_tokens=turn.quoted.max_output_tokens,
             timeout_s=turn.call.snapshot.providers[provider.name].timeout_s,
             request_id=turn.call.caller.request_id,
-            attempt=turn.number,
+            attempt=number,  # the ledger's, so that the provider's records name the same attempts
         )
         if not streaming:
             return await provider.complete(call)
@@ -192,9 +207,7 @@ class Attempts:
 
     async def _rule(self, turn: _Turn, reservation: Reservation, fault: ProviderFault) -> Verdict:
         """Book a failed attempt as its fault says and return what follows."""
-        settings, route = turn.call.snapshot.settings, turn.quoted.route.route
-        duration_us = _micros(self._clock.monotonic() - turn.granted_at)
-        self._meter.count_provider_call(route.provider, route.model, duration_us=duration_us, error=fault.kind)
+        settings = turn.call.snapshot.settings
         ruling = verdict(
             fault,
             attempt=turn.on_route,
@@ -203,17 +216,22 @@ class Attempts:
             on_ambiguous=turn.call.snapshot.on_ambiguous(turn.call.request.service),
             jitter=self._jitter,
         )
-        if ruling.hold is Hold.NOTHING:
+        try:
+            await self._book(turn, reservation, fault, ruling.hold)
+        except DomainError as error:  # it stays SENT, which the next start books as unknown; nobody may ask again unawares
+            raise ProviderVerdictError(error) from error
+        return ruling.stopped() if turn.visible_bytes else ruling
+
+    async def _book(self, turn: _Turn, reservation: Reservation, fault: ProviderFault, hold: Hold) -> None:
+        if hold is Hold.NOTHING:
             await self._ledger.release(reservation, reason=fault.kind)
             turn.flight.sent = False
-        else:
-            low = seen_nanos(turn.quoted, turn.visible_bytes) if ruling.hold is Hold.PARTIAL else None
-            await self._ledger.mark_unknown(reservation, low_nanos=low, high_nanos=turn.quoted.bound_nanos, reason=fault.kind)
-        return ruling.stopped() if turn.visible_bytes else ruling
+            return
+        low = seen_nanos(turn.quoted, turn.visible_bytes) if hold is Hold.PARTIAL else None
+        await self._ledger.mark_unknown(reservation, low_nanos=low, high_nanos=turn.quoted.bound_nanos, reason=fault.kind)
 
     async def _settle(self, turn: _Turn, reservation: Reservation, reply: ProviderReply) -> Landing:
         """Book the real cost, with the reply that is kept for replays, before anybody sees the answer."""
-        now = self._clock.monotonic()
         billed = bill(turn.quoted, reply)
         answer = Answer(
             parts=reply.parts,
@@ -224,9 +242,26 @@ class Attempts:
             cost=billed.cost,
             provider_usage_json=reply.provider_usage_json,
         )
+        facts = self._facts(turn, reservation, billed)
         key = turn.call.key_of(turn.quoted.route)
         wire = self._codec.encode_answer(answer, key)
-        facts = CallFacts(
+        kept = wire + self._codec.encode_call(facts) if turn.call.snapshot.settings.features.replay else b""
+        self._failpoints.passing("before_settle")
+        try:
+            settled = await self._ledger.settle(reservation, _settlement(answer, facts, billed, reply=kept))
+        except DomainError as error:  # the charge was made and could not be written: nobody may ask again unawares
+            raise ProviderVerdictError(error) from error
+        self._failpoints.passing("after_settle")
+        if settled.warnings:
+            facts = dataclasses.replace(facts, warnings=(*facts.warnings, *settled.warnings))
+        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts)
+
+    def _since(self, moment: float) -> int:
+        return _micros(self._clock.monotonic() - moment)
+
+    def _facts(self, turn: _Turn, reservation: Reservation, billed: Bill) -> CallFacts:
+        now = self._clock.monotonic()
+        return CallFacts(
             request_id=turn.call.caller.request_id,
             requested_model=turn.call.requested_model,
             outcome=turn.call.paid_outcome,
@@ -242,26 +277,20 @@ class Attempts:
             ledger_entry_id=reservation.entry_id,
             warnings=(*turn.quoted.warnings, *reservation.warnings),
         )
-        kept = turn.call.snapshot.settings.features.replay
-        settlement = Settlement(
-            usage=billed.usage,
-            cost=billed.cost,
-            provider_usage_json=reply.provider_usage_json,
-            resolved_model=reply.resolved_model,
-            flags=billed.flags,
-            provider_us=facts.timings.provider_us,
-            total_us=facts.timings.total_us,
-            savings=billed.savings,
-            reply=wire + self._codec.encode_call(facts) if kept else b"",
-        )
-        try:
-            await self._ledger.settle(reservation, settlement)
-        except DomainError as error:  # the charge was made and could not be written: nobody may ask again unawares
-            raise ProviderVerdictError(error) from error
-        route, timings = answer.route, facts.timings
-        self._meter.count_call(facts.outcome, timings.total_us)
-        self._meter.count_provider_call(route.provider, route.model, duration_us=timings.provider_us)
-        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts)
+
+
+def _settlement(answer: Answer, facts: CallFacts, billed: Bill, *, reply: bytes) -> Settlement:
+    return Settlement(
+        usage=billed.usage,
+        cost=billed.cost,
+        provider_usage_json=answer.provider_usage_json,
+        resolved_model=answer.resolved_model,
+        flags=billed.flags,
+        provider_us=facts.timings.provider_us,
+        total_us=facts.timings.total_us,
+        savings=billed.savings,
+        reply=reply,
+    )
 
 
 def _show(turn: _Turn, event: port.StreamEvent) -> None:

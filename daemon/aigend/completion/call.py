@@ -1,30 +1,36 @@
 """One call on its way through the spine, and how it ends."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aigend.completion.snapshot import Snapshot
 from aigend.scheduling.single_flight import Flight
-from aigend.types import Answer, CacheMode, CacheOutcome, Caller, CallFacts, CompletionRequest, ModelRoute, Normalization, ToolCall
+from aigend.types import Answer, CacheMode, CacheOutcome, Caller, CallFacts, CompletionRequest, ModelRoute, ToolCall
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What the steps hand to each other. Filled in order; a step only reads what earlier steps wrote."""
+    """An admitted request with its routes and keys: what the steps hand to each other."""
 
     request: CompletionRequest
     caller: Caller
     snapshot: Snapshot
     started: float  # monotonic clock, seconds
-    normalization: Normalization
-    routes: tuple[ModelRoute, ...] = ()
-    keys: tuple[bytes, ...] = ()  # one for each route, in the order of `routes`
-    catalog_keys: tuple[bytes, ...] = ()  # the same keys in catalog order: the order of look-up
-    generation: int = 0  # of the cache namespace, taken before the look-up
+    routes: tuple[ModelRoute, ...]  # in the order in which they are tried
+    keys: tuple[bytes, ...]  # one for each route
+    generation: int  # of the cache namespace, taken before the look-up
 
     @property
     def mode(self) -> CacheMode:
         """How the response cache takes part."""
         return self.request.mode
+
+    @property
+    def catalog_keys(self) -> Sequence[bytes]:
+        """The keys in catalog order, the order of look-up: what is found does not hang on the order of trying."""
+        if len(self.keys) == 1:
+            return self.keys
+        return [key for _, key in sorted(zip((route.position for route in self.routes), self.keys, strict=True))]
 
     @property
     def id(self) -> tuple[str, str]:

@@ -4,30 +4,23 @@ Steps never call sideways: what two of them need is handed over in the `Call`. J
 the paid half (6 to 9) in `attempts.py`; streams and batches run through the same steps.
 """
 
-import dataclasses
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from aigend.cache.key import keys_for
 from aigend.cache.manager import CacheManager
-from aigend.cache.memory import MemoryEntry
 from aigend.clock import Clock
 from aigend.completion.admission import check_built, check_deadline, check_open
 from aigend.completion.call import Call, Event, Reply
+from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
-from aigend.completion.ports import AnswerCodec
 from aigend.completion.quotes import Quote, quote
-from aigend.completion.repeats import Origin, Repeat, RepeatIndex
-from aigend.completion.sharing import Sharing, free_facts
+from aigend.completion.repeats import Origin
+from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
-from aigend.completion.tally import Tally
 from aigend.errors import DomainError, Reason, capability_missing
 from aigend.ledger.entries import AlreadyKnown
-from aigend.routing.router import allowed_routes
-from aigend.types import CacheMode, CacheOutcome, Caller, CompletionRequest
-
-_REPEATABLE_MODES = (CacheMode.DEFAULT, CacheMode.READ_ONLY)
+from aigend.types import CacheMode, Caller, CompletionRequest
 
 
 class CompletionEngine:
@@ -38,8 +31,7 @@ class CompletionEngine:
         cache: The response cache.
         known_ids: What became of request ids.
         sharing: Who waits for which provider call, and what is kept.
-        tally: Counts answers that cost nothing.
-        codec: Spells answers as bytes.
+        free: Makes replies of what is there already.
         clock: Tells the time.
     """
 
@@ -50,8 +42,7 @@ class CompletionEngine:
         cache: CacheManager,
         known_ids: KnownIds,
         sharing: Sharing,
-        tally: Tally,
-        codec: AnswerCodec,
+        free: FreeAnswers,
         clock: Clock,
     ) -> None:
         self.snapshot = snapshot
@@ -59,41 +50,22 @@ class CompletionEngine:
         self._cache = cache
         self._known_ids = known_ids
         self._sharing = sharing
-        self._tally = tally
-        self._codec = codec
+        self._free = free
         self._clock = clock
-        self._repeats = RepeatIndex(max_bytes=snapshot.settings.limits.repeat_index_bytes)
-        cache.on_clear.append(self._repeats.invalidate)
 
     def swap(self, snapshot: Snapshot) -> None:
         """Put other settings, catalog and prices in force; calls under way keep theirs."""
         self.snapshot = snapshot
-        self._repeats.invalidate()
+        self._free.forget_repeats()
 
     def drain(self) -> None:
         """Admit no more calls."""
         self.draining = True
-        self._repeats.invalidate()
+        self._free.forget_repeats()
 
     def answer_repeat(self, origin: Origin, scope: str, request_id: str, started: float) -> bytes | None:
-        """Answer bytes that were seen before, without a parse; None sends them the long way.
-
-        Args:
-            origin: Digest of the request and its account.
-            scope: The caller's identity.
-            request_id: Repeated in the response.
-            started: When the call came in, by `time.perf_counter`.
-        """
-        record = self._repeats.find(scope, origin.digest)
-        if record is None or (cell := record.cells.get(origin.account)) is None:
-            return None
-        entry = self._cache.peek(record.key)
-        if entry is None:
-            return None
-        total_us = int((time.perf_counter() - started) * 1e6)
-        cell.add(self._clock.time(), record.saved_nanos, total_us)
-        self._cache.count_hit(total_us)
-        return b"".join((entry.wire, record.suffix, self._codec.encode_repeat(request_id, total_us)))
+        """Answer bytes that were seen before, without a parse; None sends them the long way."""
+        return self._free.repeat(origin, scope, request_id, started)
 
     async def complete(self, request: CompletionRequest, caller: Caller, origin: Origin | None = None) -> Reply:
         """Answer one request; where its bytes are known, `origin` lets the next such request take the fast path.
@@ -101,49 +73,32 @@ class CompletionEngine:
         Raises:
             DomainError: Why there is no answer; `aigen.v1.CompletionService.Complete` lists the reasons.
         """
-        reply: Reply | None = None
-        async for step in self._steps(request, caller, origin=origin, streaming=False):
-            if isinstance(step, Reply):
-                reply = step  # the last step; running to the end leaves no suspended generator behind
+        call = self._begin(request, caller)  # 1 admit, 2 resolve, 3 key
+        reply = await self._answer_free(call, origin)  # 4 look up, known id
+        if reply is None:
+            async for step in self._answer_paid(call, streaming=False):  # 5 join, 6 to 9 the paid half, 10 keep
+                reply = step if isinstance(step, Reply) else None  # the reply is the last step
         if reply is None:
             raise AssertionError("a call ends with a reply or an error")
         return reply
 
-    def stream(self, request: CompletionRequest, caller: Caller) -> AsyncGenerator[Event | Reply, None]:
+    async def stream(self, request: CompletionRequest, caller: Caller) -> AsyncGenerator[Event | Reply, None]:
         """Yield text and tool calls as they arrive and the reply last; an answer that is there already is the reply alone.
 
-        Whoever stops reading early closes the generator.
+        The steps are those of `complete`. Whoever stops reading early closes the generator.
 
         Raises:
             DomainError: As `complete`; after text was yielded also for what happened to it.
         """
         if not self.snapshot.settings.features.streaming:
             raise capability_missing("StreamComplete", "streaming", "features.streaming is off")
-        return self._steps(request, caller, origin=None, streaming=True)
-
-    async def _steps(
-        self, request: CompletionRequest, caller: Caller, *, origin: Origin | None, streaming: bool
-    ) -> AsyncGenerator[Event | Reply, None]:
-        """The whole life of a request."""
-        call = self._admit(request, caller)  # 1 admit
-        call.routes = allowed_routes(request, call.snapshot.catalog)  # 2 resolve
-        self._key(call)  # 3 key
-        if (hit := await self._look_up(call)) is not None:  # 4 look up
-            self._remember(call, hit, origin)
-            yield self._sharing.reply_hit(call, hit)
+        call = self._begin(request, caller)
+        if (reply := await self._answer_free(call, None)) is not None:
+            yield reply
             return
-        if (kept := await self._known_ids.answer(call)) is not None:  # known id
-            yield kept
-            return
-        try:
-            async with aclosing(self._sharing.ride(call, streaming=streaming)) as steps:  # 5 join, 6 to 9 the paid half, 10 keep
-                async for step in steps:
-                    yield step
-        except AlreadyKnown as conflict:
-            kept = await self._known_ids.recall(call, conflict.known)
-            if kept is None:
-                raise
-            yield kept
+        async with aclosing(self._answer_paid(call, streaming=True)) as steps:
+            async for step in steps:
+                yield step
 
     async def estimate(self, request: CompletionRequest, caller: Caller) -> tuple[list[Quote], bool]:
         """Return the upper bound of each allowed route, and whether the cache could answer now; no call is made.
@@ -151,53 +106,52 @@ class CompletionEngine:
         Raises:
             DomainError: As `complete`, for what can't be sent.
         """
-        call = self._admit(request, caller)
-        call.routes = allowed_routes(request, call.snapshot.catalog)
-        self._key(call)
-        cached = call.looks_up and (self._sharing.peek(call) or await self._cache.load(call.catalog_keys)) is not None
+        call = self._begin(request, caller)
+        cached = call.looks_up and (self._free.peek(call) or await self._cache.load(call.catalog_keys)) is not None
         await call.snapshot.prices.load()
         return [quote(call, route, clock=self._clock) for route in call.routes], cached
 
-    def _admit(self, request: CompletionRequest, caller: Caller) -> Call:
+    def _begin(self, request: CompletionRequest, caller: Caller) -> Call:
+        """Admit a request, resolve its routes and compute their keys."""
         check_open(draining=self.draining)
-        now = self._clock.monotonic()
+        now, snapshot = self._clock.monotonic(), self.snapshot
         check_deadline(caller.deadline, now)
         check_built(request)
-        snapshot = self.snapshot
+        routes = snapshot.router.allowed(request)
         normalization = request.normalization or snapshot.normalization(request.service)
-        return Call(request=request, caller=caller, snapshot=snapshot, started=now, normalization=normalization)
+        keys = keys_for(request, [route.route for route in routes], scope=caller.scope, normalization=normalization)
+        return Call(
+            request=request,
+            caller=caller,
+            snapshot=snapshot,
+            started=now,
+            routes=routes,
+            keys=keys,
+            generation=self._cache.generation(caller.scope, request.namespace),
+        )
 
-    def _key(self, call: Call) -> None:
-        routes = [route.route for route in call.routes]
-        call.keys = keys_for(call.request, routes, scope=call.caller.scope, normalization=call.normalization)
-        order = sorted(range(len(routes)), key=lambda index: call.routes[index].position)
-        call.catalog_keys = tuple(call.keys[index] for index in order)
-        call.generation = self._cache.generation(call.caller.scope, call.request.namespace)
-
-    async def _look_up(self, call: Call) -> MemoryEntry | None:
-        """Return a stored answer: memory tier, then store; routes in catalog order.
+    async def _answer_free(self, call: Call, origin: Origin | None) -> Reply | None:
+        """Answer from the memory tier, then from the store, then as the request id says; None where a call has to be made.
 
         Raises:
-            DomainError: NOT_CACHED with mode ONLY_IF_CACHED.
+            DomainError: NOT_CACHED with mode ONLY_IF_CACHED; REQUEST_ID_REUSED, OUTCOME_UNKNOWN or REPLY_GONE for a known id.
         """
-        found = None
         if call.looks_up:
-            found = self._sharing.peek(call) or await self._cache.load(call.catalog_keys)
-            if found is None:
-                self._cache.count_miss()
-        if found is None and call.mode is CacheMode.ONLY_IF_CACHED:
+            if (found := self._free.peek(call) or await self._cache.load(call.catalog_keys)) is not None:
+                return self._free.hit(call, found, origin)
+            self._cache.count_miss()
+        if call.mode is CacheMode.ONLY_IF_CACHED:
             raise DomainError(Reason.NOT_CACHED, "no answer is cached and mode ONLY_IF_CACHED makes no call", mode="ONLY_IF_CACHED")
-        return found
+        return await self._known_ids.answer(call)
 
-    def _remember(self, call: Call, hit: MemoryEntry, origin: Origin | None) -> None:
-        """Let the same bytes take the fast path from now on; only calls that always take this one way may."""
-        if origin is None or call.mode not in _REPEATABLE_MODES or len(call.routes) > 1:
-            return
-        scope = call.caller.scope
-        record = self._repeats.find(scope, origin.digest)
-        if record is None or record.key != hit.key:
-            facts = free_facts(call, CacheOutcome.HIT, hit.saved_nanos, total_us=0)
-            suffix = self._codec.encode_call(dataclasses.replace(facts, request_id=""))
-            record = Repeat(self._repeats.generation, hit.key, suffix, hit.saved_nanos)
-            self._repeats.remember(scope, origin.digest, record)
-        record.add_cell(origin.account, self._tally.cell(call, hit.entry.route, CacheOutcome.HIT))
+    async def _answer_paid(self, call: Call, *, streaming: bool) -> AsyncGenerator[Event | Reply, None]:
+        """Join a call in flight or make one, and keep its answer; an id that only the ledger remembers is answered as it says."""
+        try:
+            async with aclosing(self._sharing.ride(call, streaming=streaming)) as steps:
+                async for step in steps:
+                    yield step
+        except AlreadyKnown as conflict:
+            kept = await self._known_ids.recall(call, conflict.known)
+            if kept is None:
+                raise
+            yield kept

@@ -1,11 +1,10 @@
 """A request id seen again: in flight → joined, settled → its reply, unknown → never a second call by itself."""
 
 from aigend.completion.call import AnswerFlight, Call, Reply
-from aigend.completion.tally import Tally
+from aigend.completion.free_answers import FreeAnswers
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AttemptState, KnownOperation
 from aigend.ledger.ledger import Ledger
-from aigend.types import CacheOutcome
 
 
 class KnownIds:
@@ -13,12 +12,12 @@ class KnownIds:
 
     Args:
         ledger: Remembers operations and their replies.
-        tally: Counts replays.
+        free: Makes replies of what is there already.
     """
 
-    def __init__(self, *, ledger: Ledger, tally: Tally) -> None:
+    def __init__(self, *, ledger: Ledger, free: FreeAnswers) -> None:
         self._ledger = ledger
-        self._tally = tally
+        self._free = free
         self._under_way: dict[tuple[str, str], tuple[bytes, AnswerFlight]] = {}
 
     def begin(self, call: Call, flight: AnswerFlight) -> None:
@@ -78,12 +77,7 @@ class KnownIds:
                 request_id=call.caller.request_id,
                 ledger_entry_id=known.entry_id,
             )
-        self.count_replay(call)
-        return Reply(response, CacheOutcome.REPLAY)
-
-    def count_replay(self, call: Call) -> None:
-        """Count a replay once, at no cost."""
-        self._tally.count(call, call.routes[0].route, CacheOutcome.REPLAY, saved_nanos=None)
+        return self._free.replay(call, response)
 
     def _reused(self, call: Call) -> DomainError:
         return DomainError(

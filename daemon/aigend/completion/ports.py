@@ -1,5 +1,6 @@
 """What the spine needs of the outside and does not own: the wire spelling of an answer, and the meter of calls."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from aigend.types import Answer, CacheOutcome, CallFacts
@@ -30,6 +31,12 @@ class CallMeter(Protocol):
 
     def count_failure(self, reason: str) -> None:
         """Count a call that ended with an error."""
+        ...
+
+    def count_settled(
+        self, provider: str, model: str, *, tokens: Mapping[str, int], cost_nanos: int | None, saved: Mapping[str, int]
+    ) -> None:
+        """Count what a settled call used, cost and saved; money in nano-dollars, an unknown cost is None."""
         ...
 
     def count_provider_call(self, provider: str, model: str, *, duration_us: int, error: str = "") -> None:

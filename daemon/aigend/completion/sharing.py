@@ -14,13 +14,13 @@ from aigend.cache.memory import MemoryEntry
 from aigend.clock import Clock
 from aigend.completion.attempts import Attempts, ProviderVerdictError
 from aigend.completion.call import AnswerFlight, Call, Event, KeepTerms, Landing, Reply
+from aigend.completion.failpoints import NO_FAILPOINTS, Failpoints
+from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
 from aigend.completion.ports import AnswerCodec
-from aigend.completion.tally import CAUSES, Tally
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown
 from aigend.scheduling.single_flight import FlightTable, LeaderLeftError
-from aigend.types import CacheOutcome, CallFacts, Timings
 
 
 class Sharing:
@@ -30,11 +30,12 @@ class Sharing:
         attempts: Does the work of a flight.
         cache: Where answers are kept.
         known_ids: Which request ids are under way.
-        tally: Counts followers.
+        free: Makes replies of what is there already.
         codec: Spells answers as bytes.
         clock: Tells the time.
         buffer_bytes: Most bytes of streamed events that a flight keeps for those who join.
         max_orphans: Most flights that run on without a caller.
+        failpoints: Where a test lets the process die.
     """
 
     def __init__(
@@ -43,19 +44,21 @@ class Sharing:
         attempts: Attempts,
         cache: CacheManager,
         known_ids: KnownIds,
-        tally: Tally,
+        free: FreeAnswers,
         codec: AnswerCodec,
         clock: Clock,
         buffer_bytes: int,
         max_orphans: int,
+        failpoints: Failpoints = NO_FAILPOINTS,
     ) -> None:
         self._attempts = attempts
         self._cache = cache
         self._known_ids = known_ids
-        self._tally = tally
+        self._free = free
         self._codec = codec
         self._clock = clock
         self._max_orphans = max_orphans
+        self._failpoints = failpoints
         self._flights: FlightTable[Landing, Event, KeepTerms] = FlightTable(buffer_bytes=buffer_bytes)
         self._work: dict[AnswerFlight, asyncio.Task[Landing]] = {}
         self._orphans: set[AnswerFlight] = set()
@@ -75,33 +78,22 @@ class Sharing:
             AlreadyKnown: The ledger knows the request id from before.
         """
         while True:
-            if call.looks_up and (hit := self.peek(call)) is not None:
-                yield self.reply_hit(call, hit)
+            if call.looks_up and (hit := self._free.peek(call)) is not None:
+                yield self._free.hit(call, hit)
                 return
             repeated = self._known_ids.flight(call)
             flight, leads = (repeated, False) if repeated is not None else self._board(call, streaming=streaming)
+            work = self._work[flight] if leads else None
             try:
                 with self._seat(flight, leads=leads):
                     async with aclosing(flight.events()) as events:
                         async for event in events:
                             yield event
-                    landing = await (self._work[flight] if leads else flight.result())
+                    landing = await (work or flight.result())
             except LeaderLeftError:
                 continue
             yield self._reply(call, landing, leads=leads, repeats=repeated is not None)
             return
-
-    def peek(self, call: Call) -> MemoryEntry | None:
-        """Return the first answer that the memory tier holds for this call."""
-        return next((entry for key in call.catalog_keys if (entry := self._cache.peek(key)) is not None), None)
-
-    def reply_hit(self, call: Call, hit: MemoryEntry) -> Reply:
-        """Answer from the cache and count it."""
-        total_us = self._tally.count(call, hit.entry.route, CacheOutcome.HIT, saved_nanos=hit.saved_nanos)
-        self._cache.count_hit(total_us)
-        return Reply(
-            hit.wire + self._codec.encode_call(free_facts(call, CacheOutcome.HIT, hit.saved_nanos, total_us)), CacheOutcome.HIT
-        )
 
     async def close(self) -> None:
         """End all work: what was sent is booked as unknown, what was not is refused; then wait for the disk."""
@@ -204,32 +196,21 @@ class Sharing:
     def _persist(self, flight: AnswerFlight, kept: MemoryEntry) -> None:
         """Write to the disk after everybody has the answer."""
         generation = flight.terms.call.generation if flight.terms else 0
-        chore = asyncio.create_task(self._cache.persist(kept, generation=generation))
+        chore = asyncio.create_task(self._write(kept, generation))
         self._chores.add(chore)
         chore.add_done_callback(self._chores.discard)
+
+    async def _write(self, kept: MemoryEntry, generation: int) -> None:
+        self._failpoints.passing("before_cache_put")
+        await self._cache.persist(kept, generation=generation)
+        self._failpoints.passing("after_cache_put")
 
     def _reply(self, call: Call, landing: Landing, *, leads: bool, repeats: bool) -> Reply:
         if leads:
             return Reply(landing.wire + self._codec.encode_call(landing.facts), landing.facts.outcome)
-        if repeats:
-            self._known_ids.count_replay(call)
-            return Reply(landing.wire + self._codec.encode_call(landing.facts), CacheOutcome.REPLAY)
-        saved = landing.answer.cost.nanos
-        total_us = self._tally.count(call, landing.answer.route, CacheOutcome.COALESCED, saved_nanos=saved)
-        facts = free_facts(call, CacheOutcome.COALESCED, saved, total_us)
-        return Reply(landing.wire + self._codec.encode_call(facts), CacheOutcome.COALESCED)
-
-
-def free_facts(call: Call, outcome: CacheOutcome, saved_nanos: int | None, total_us: int) -> CallFacts:
-    """Return the facts of a call that cost nothing."""
-    return CallFacts(
-        request_id=call.caller.request_id,
-        requested_model=call.requested_model,
-        outcome=outcome,
-        saved_nanos=saved_nanos,
-        saved_cause=None if saved_nanos is None else CAUSES[outcome],
-        timings=Timings(total_us=total_us),
-    )
+        if not repeats:
+            return self._free.follow(call, landing)
+        return self._free.replay(call, landing.wire + self._codec.encode_call(landing.facts))
 
 
 def _cut_off(call: Call, *, sent: bool, closing: bool) -> BaseException:

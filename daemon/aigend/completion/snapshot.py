@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aigend.config import ProviderSettings, SettingsSections
 from aigend.ledger.price_catalog import PriceCatalog
 from aigend.routing.catalog import Catalog
+from aigend.routing.router import Router
 from aigend.types import Normalization, Route
 
 
@@ -15,6 +16,7 @@ class Snapshot:
 
     settings: SettingsSections
     catalog: Catalog
+    router: Router
     prices: PriceCatalog
     providers: Mapping[str, ProviderSettings]  # all that can be asked, those of the environment included
     price_providers: Mapping[str, str]  # provider -> whose published prices apply to it

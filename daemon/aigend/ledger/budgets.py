@@ -93,12 +93,11 @@ class BudgetBook:
             for key in (*budget.selector, *([budget.each] if budget.each is not None else [])):
                 _check_key(budget.name, key)
 
-    def matching(self, intent: Intent) -> list[Claim]:
-        """Return every budget that a call falls under, with the window that runs when it is made."""
-        if not self.budgets:
-            return []
+    def matching(self, intent: Intent, *, now: float | None = None) -> list[Claim]:
+        """Return every budget that a call falls under, with the window that runs now; None: when the intent was made."""
+        at = intent.create_time if now is None else now
         return [
-            self._claim(budget, key=value_of(intent, budget.each) if budget.each else "", intent=intent)
+            self._claim(budget, key=value_of(intent, budget.each) if budget.each else "", intent=intent, now=at)
             for budget in self.budgets
             if all(value_of(intent, key) == value for key, value in budget.selector.items())
         ]
@@ -117,10 +116,10 @@ class BudgetBook:
         """Return what a budget does at its limit; empty where the settings no longer name it."""
         return next((budget.action for budget in self.budgets if budget.name == name), "")
 
-    def _claim(self, budget: BudgetSettings, *, key: str, intent: Intent) -> Claim:
+    def _claim(self, budget: BudgetSettings, *, key: str, intent: Intent, now: float) -> Claim:
         if budget.period == "session":
             return self._made(budget, key, Window(name=intent.accounting.session, start_us=0, end_us=NEVER_US))
-        return self._made(budget, key, self._calendar.window(budget.period, intent.create_time))
+        return self._made(budget, key, self._calendar.window(budget.period, now))
 
     def _made(self, budget: BudgetSettings, key: str, window: Window) -> Claim:
         return Claim(

@@ -97,6 +97,7 @@ class HitCell:
         buckets[BUCKET_COUNT - 1] += buckets[BUCKET_COUNT]  # beyond the last bound
         histogram = {index: count for index, count in enumerate(buckets[:BUCKET_COUNT]) if count}
         taken = HitSum(self._count, self._saved, self._unknown, self._latency_us, histogram)
+        self._counters.add_total(self.key, taken)
         self._reset()
         return self._minute, taken
 
@@ -121,6 +122,7 @@ class HitCounters:
         self.ring: deque[tuple[float, HitKey, int | None, int]] = deque(maxlen=RING_SIZE)
         self._cells: WeakValueDictionary[HitKey, HitCell] = WeakValueDictionary()
         self._unwritten: dict[tuple[HitKey, int], HitSum] = {}
+        self._totals: dict[tuple[CacheOutcome, str], HitSum] = {}
 
     def cell(self, key: HitKey) -> HitCell:
         """Return the cell of a key; hold on to it to count without a look-up."""
@@ -140,6 +142,14 @@ class HitCounters:
             self.keep(cell.key, *cell.take())
         taken, self._unwritten = self._unwritten, {}
         return taken
+
+    def add_total(self, key: HitKey, taken: HitSum) -> None:
+        """Count a sum among all since the start, once, whether or not it can be written."""
+        self._totals.setdefault((key.outcome, key.cause), HitSum()).add(taken)
+
+    def totals(self) -> dict[tuple[CacheOutcome, str], HitSum]:
+        """Return what was taken since the start, by outcome and cause; it lags behind by one flush."""
+        return dict(self._totals)
 
     def last_calls(self) -> list[LastCall]:
         """Return the last calls, oldest first."""

@@ -128,15 +128,15 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what waits, seal, checkpoint and close; more than once is harmless."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._ticker
-            self._ticker = None
-            with contextlib.suppress(StorageFailure):
-                await self.flush()
-                await self._writer.submit(windows.seal)
-        if not self.failed:
+        if self._ticker is None:
+            return
+        self._ticker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._ticker
+        self._ticker = None
+        with contextlib.suppress(StorageFailure):
+            await self.flush()
+            await self._writer.submit(windows.seal)
             await self._write_mark()
         await self._stop_threads()
 
@@ -157,7 +157,8 @@ class Ledger:
             AlreadyKnown: The id is under way, settled, or unknown without `allow_repeat`.
             DomainError: BUDGET_EXCEEDED, PRICE_UNKNOWN, REQUEST_ID_REUSED, STORAGE_FULL or STORAGE_DAMAGED.
         """
-        claims, moment = self._budgets.matching(intent), self._moment()
+        moment = self._moment()
+        claims = self._budgets.matching(intent, now=moment.now_us / 1e6)
         future = self._writer.submit(
             lambda connection: store.reserve(connection, intent, claims=claims, allow_repeat=allow_repeat, moment=moment)
         )
@@ -312,7 +313,7 @@ class Ledger:
         report = recovery.recover(connection, self.path, mark=marked, created=created, now_us=int(now * 1e6))
         self._tail = journal.tail(connection)
         self._sealed_seq = self._tail.seq
-        self._totals.update(windows.running(connection, now_us=int(now * 1e6), limit=self._totals.limit))
+        self._totals.update(reversed(windows.running(connection, now_us=int(now * 1e6), limit=self._totals.limit)))
         self._known.load(connection, now=now)
         return report
 

@@ -6,25 +6,50 @@ from aigend.types import Capability, CompletionRequest, ModelRoute, Route, Strat
 
 MAX_ROUTES = 4
 BYTES_A_TOKEN_AT_MOST = 16  # prose needs 3 to 6; a prompt above this bound is too long whatever the tokenizer
+MOST_RESOLVED = 4_096
 _BUILT = (Strategy.PRIMARY, Strategy.FALLBACK)
+_Asked = tuple[str, str, Strategy | None, tuple[str, ...]]
 
 
-def allowed_routes(request: CompletionRequest, catalog: Catalog) -> tuple[ModelRoute, ...]:
-    """Return the routes that may answer, at most four, in the order in which they are tried.
+class Router:
+    """Finds the routes of requests in one catalog; what was resolved once is remembered.
 
-    Raises:
-        DomainError: UNKNOWN_MODEL, UNKNOWN_AGENT, CAPABILITY_MISSING for a strategy that is not built, INVALID_REQUEST for an
-            output limit that no route has.
+    Args:
+        catalog: Resolves names to models.
     """
-    names = _names(request)
-    models: list[Model] = [catalog.resolve(request.model, request.agent)]
-    models += [model for name in names if (model := catalog.resolve(name, "")) not in models]
-    for model in models:
-        _check_output_limit(request, model)
-    return tuple(_route(model, catalog) for model in models[:MAX_ROUTES])
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._resolved: dict[_Asked, tuple[ModelRoute, ...]] = {}
+
+    def allowed(self, request: CompletionRequest) -> tuple[ModelRoute, ...]:
+        """Return the routes that may answer, at most four, in the order in which they are tried.
+
+        Raises:
+            DomainError: UNKNOWN_MODEL, UNKNOWN_AGENT, CAPABILITY_MISSING for a strategy that is not built, INVALID_REQUEST for
+                an output limit that a route does not have.
+        """
+        asked = (request.model, request.agent, request.strategy, request.fallback_models)
+        routes = self._resolved.get(asked)
+        if routes is None:
+            routes = self._resolve(request)
+            if len(self._resolved) >= MOST_RESOLVED:
+                self._resolved.clear()
+            self._resolved[asked] = routes
+        if request.max_output_tokens is not None:
+            for route in routes:
+                _check_output_limit(request.max_output_tokens, route)
+        return routes
+
+    def _resolve(self, request: CompletionRequest) -> tuple[ModelRoute, ...]:
+        models: list[Model] = [self._catalog.resolve(request.model, request.agent)]
+        for name in _fallbacks(request):
+            if (model := self._catalog.resolve(name, "")) not in models:
+                models.append(model)
+        return tuple(_route(model, self._catalog) for model in models[:MAX_ROUTES])
 
 
-def _names(request: CompletionRequest) -> tuple[str, ...]:
+def _fallbacks(request: CompletionRequest) -> tuple[str, ...]:
     strategy = request.strategy or (Strategy.FALLBACK if request.fallback_models else Strategy.PRIMARY)
     if strategy not in _BUILT:
         raise capability_missing("strategy", strategy.upper(), "allowed: PRIMARY, FALLBACK")
@@ -33,10 +58,10 @@ def _names(request: CompletionRequest) -> tuple[str, ...]:
     return request.fallback_models
 
 
-def _check_output_limit(request: CompletionRequest, model: Model) -> None:
-    wanted, most = request.max_output_tokens, model.max_output_tokens
-    if wanted is not None and most and wanted > most:
-        raise invalid("max_output_tokens", wanted, f"1 to {most} for {model.provider}/{model.id}")
+def _check_output_limit(wanted: int, route: ModelRoute) -> None:
+    most = route.max_output_tokens
+    if most and wanted > most:
+        raise invalid("max_output_tokens", wanted, f"1 to {most} for {route.route.provider}/{route.route.model}")
 
 
 def _route(model: Model, catalog: Catalog) -> ModelRoute:

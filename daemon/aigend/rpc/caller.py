@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aigen.v1 import completion_pb2
@@ -54,8 +56,9 @@ def check_request_id(request_id: str) -> str:
     return request_id
 
 
+@lru_cache(maxsize=1_024)
 def unpack_accounting(account: bytes) -> Accounting:
-    """Return on whose account a call goes.
+    """Return on whose account a call goes; programs send the same bytes many times.
 
     Raises:
         DomainError: INVALID_REQUEST naming the field.
@@ -72,7 +75,9 @@ def unpack_accounting(account: bytes) -> Accounting:
             raise invalid(f"accounting.{field}", value, f"at most {MAX_NAME} printable characters")
     labels = dict(message.labels)
     _check_labels(labels)
-    return Accounting(session=message.session, task=message.task, labels=labels, allow_repeat=message.allow_repeat)
+    return Accounting(
+        session=message.session, task=message.task, labels=MappingProxyType(labels), allow_repeat=message.allow_repeat
+    )
 
 
 def _check_labels(labels: dict[str, str]) -> None:
@@ -87,13 +92,14 @@ def _check_labels(labels: dict[str, str]) -> None:
             )
 
 
-def make_caller(sender: Sender, *, digest: bytes, deadline: float | None) -> Caller:
+def make_caller(sender: Sender, *, digest: bytes, deadline: float | None, traceparent: str = "") -> Caller:
     """Return the checked caller of one call.
 
     Args:
         sender: Its metadata.
         digest: Of the whole request, deterministically serialized.
         deadline: When the caller stops waiting, by the monotonic clock.
+        traceparent: Of the span that the call runs in; empty where it is not traced.
 
     Raises:
         DomainError: INVALID_REQUEST for bad metadata.
@@ -104,5 +110,5 @@ def make_caller(sender: Sender, *, digest: bytes, deadline: float | None) -> Cal
         accounting=unpack_accounting(sender.account),
         request_digest=digest,
         deadline=deadline,
-        traceparent=sender.traceparent,
+        traceparent=traceparent,
     )

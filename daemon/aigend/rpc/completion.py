@@ -18,7 +18,10 @@ from aigend.errors import DomainError, invalid
 from aigend.rpc.answer_codec import pack_tool_call
 from aigend.rpc.caller import LOCAL_SCOPE, MAX_REQUEST_ID, Sender, make_caller, read_metadata
 from aigend.rpc.request import check_size, parse_request, unpack_request
+from aigend.rpc.spans import ended, note
 from aigend.rpc.status import as_domain_error, status_proto
+from aigend.telemetry import names
+from aigend.telemetry.tracing import Span, Tracer
 from aigend.types import Caller
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -30,11 +33,13 @@ class CompletionServicer:
 
     Args:
         engine: The spine.
+        tracer: Starts spans for calls that are traced.
         clock: Tells when callers stop waiting.
     """
 
-    def __init__(self, engine: CompletionEngine, *, clock: Clock) -> None:
+    def __init__(self, engine: CompletionEngine, *, tracer: Tracer, clock: Clock) -> None:
         self._engine = engine
+        self._tracer = tracer
         self._clock = clock
 
     async def complete(self, data: bytes, context: Context) -> bytes:
@@ -42,24 +47,31 @@ class CompletionServicer:
         started = time.perf_counter()
         sender = read_metadata(context.invocation_metadata())  # type: ignore[arg-type]
         origin = Origin(hashlib.sha256(data).digest(), sender.account)
-        if 0 < len(sender.request_id) <= MAX_REQUEST_ID:
+        span = self._tracer.start_span(names.SPAN_COMPLETE, sender.traceparent)
+        if span is None and 0 < len(sender.request_id) <= MAX_REQUEST_ID:
             response = self._engine.answer_repeat(origin, LOCAL_SCOPE, sender.request_id, started)
             if response is not None:
                 return response
-        message = parse_request(data, max_bytes=self._max_bytes)
-        request = unpack_request(message)
-        return (await self._engine.complete(request, self._caller(sender, message, context), origin)).response
+        with ended(span):
+            message = parse_request(data, max_bytes=self._max_bytes)
+            caller = self._caller(sender, message, context, span)
+            reply = await self._engine.complete(unpack_request(message), caller, origin)
+            note(span, caller, reply)
+            return reply.response
 
     async def stream_complete(self, data: bytes, context: Context) -> AsyncGenerator[bytes, None]:
         """Answer one request as a stream."""
         check_size(len(data), self._max_bytes)
         message = _completion_of(completion_pb2.StreamCompleteRequest.FromString(data))
-        caller = self._caller(read_metadata(context.invocation_metadata()), message, context)  # type: ignore[arg-type]
+        sender = read_metadata(context.invocation_metadata())  # type: ignore[arg-type]
+        span = self._tracer.start_span(names.SPAN_STREAM, sender.traceparent)
+        caller = self._caller(sender, message, context, span)
         shown = _Shown()
-        async with aclosing(self._engine.stream(unpack_request(message), caller)) as steps:
-            async for step in steps:
-                for chunk in shown.chunks(step):
-                    yield chunk
+        with ended(span):
+            async with aclosing(self._engine.stream(unpack_request(message), caller)) as steps:
+                async for step in steps:
+                    for chunk in shown.chunks(step):
+                        yield chunk
 
     async def batch_complete(self, data: bytes, context: Context) -> bytes:
         """Answer many requests."""
@@ -85,10 +97,11 @@ class CompletionServicer:
     def _max_bytes(self) -> int:
         return self._engine.snapshot.settings.limits.request_bytes
 
-    def _caller(self, sender: Sender, message: _Request, context: Context) -> Caller:
+    def _caller(self, sender: Sender, message: _Request, context: Context, span: Span | None = None) -> Caller:
         remaining = context.time_remaining()
         deadline = None if remaining is None else self._clock.monotonic() + remaining
-        return make_caller(sender, digest=request_digest(message), deadline=deadline)
+        traceparent = "" if span is None else span.traceparent
+        return make_caller(sender, digest=request_digest(message), deadline=deadline, traceparent=traceparent)
 
 
 class _Shown:

@@ -3,18 +3,18 @@
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from aigen.v1 import completion_pb2, message_pb2
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError
 
 from aigend.errors import DomainError, Reason, invalid
 from aigend.rpc.content import refuse_unknown, unpack_messages, unpack_system
 from aigend.rpc.enums import EFFORT, FORMAT, LANE, MODE, NORMALIZATION, STRATEGY, TOOL_CHOICE
 from aigend.types import (
-    CacheMode,
     CompletionRequest,
-    Lane,
     PromptCaching,
     ResponseFormat,
     ResponseFormatType,
@@ -74,60 +74,25 @@ def unpack_request(message: completion_pb2.CompleteRequest) -> CompletionRequest
             version does not know.
     """
     refuse_unknown(message, "request")
-    m = message
-    return CompletionRequest(
-        messages=unpack_messages(m),
-        system=unpack_system(m.system),
-        tools=_tools(m.tools),
-        tool_choice=_tool_choice(m),
-        response_format=_response_format(m),
-        temperature=_number(m, "temperature", low=0, high=2),
-        top_p=_number(m, "top_p", low=0, high=1, above=True),
-        max_output_tokens=_whole(m, "max_output_tokens", low=1, high=MAX_OUTPUT_TOKENS),
-        stop_sequences=_stops(m.stop_sequences),
-        seed=m.seed if m.HasField("seed") else None,
-        reasoning_effort=EFFORT.unpack(m.reasoning_effort, "reasoning_effort"),
-        provider_options_json=_options(m.provider_options_json),
-        sample_index=_whole(m, "sample_index", low=0, high=MAX_SAMPLE_INDEX),
-        model=_name("model", m.model),
-        agent=_name("agent", m.agent),
-        service=_name("service", m.service),
-        phase=_name("phase", m.phase),
-        strategy=STRATEGY.unpack(m.strategy, "strategy"),
-        fallback_models=_fallbacks(m.fallback_models),
-        context_digest=_digest(m.context_digest),
-        mode=MODE.unpack(m.mode, "mode") or CacheMode.DEFAULT,
-        ttl_s=_ttl(m),
-        namespace=_namespace(m.namespace),
-        normalization=NORMALIZATION.unpack(m.normalization, "normalization"),
-        similarity=_number(m, "similarity", low=0, high=1, above=True),
-        lane=LANE.unpack(m.lane, "lane") or Lane.INTERACTIVE,
-        complete_by=m.complete_by.ToNanoseconds() / 1e9 if m.HasField("complete_by") else None,
-        prompt_caching=_prompt_caching(m),
-    )
+    given: dict[str, Any] = {name: read(message) for name, read in (_READERS[field.name] for field, _ in message.ListFields())}
+    return CompletionRequest(**{**given, "messages": unpack_messages(message)})
 
 
 def _name(field: str, value: str) -> str:
     if len(value) > MAX_NAME:
         raise invalid(field, f"{len(value)} characters", f"at most {MAX_NAME} characters")
-    if value and not value.isprintable():
+    if not value.isprintable():
         raise invalid(field, value, "printable characters")
     return value
 
 
-def _number(message: completion_pb2.CompleteRequest, field: str, *, low: float, high: float, above: bool = False) -> float | None:
-    if not message.HasField(field):
-        return None
-    value = float(getattr(message, field))
+def _number(field: str, value: float, *, low: float, high: float, above: bool = False) -> float:
     if not math.isfinite(value) or value > high or value < low or (above and value == low):
         raise invalid(field, value, f"{'above ' if above else ''}{low} to {high}")
     return value
 
 
-def _whole(message: completion_pb2.CompleteRequest, field: str, *, low: int, high: int) -> int | None:
-    if not message.HasField(field):
-        return None
-    value = int(getattr(message, field))
+def _whole(field: str, value: int, *, low: int, high: int) -> int:
     if not low <= value <= high:
         raise invalid(field, value, f"{low} to {high}")
     return value
@@ -158,22 +123,20 @@ def _digest(digest: bytes) -> bytes:
 
 
 def _namespace(namespace: str) -> str:
-    if namespace and not _NAMESPACE.match(namespace):
+    if not _NAMESPACE.match(namespace):
         raise invalid("namespace", namespace, "1 to 64 letters, digits, '.', '_' or '-'")
-    return namespace or "default"
+    return namespace
 
 
-def _ttl(message: completion_pb2.CompleteRequest) -> float | None:
-    if not message.HasField("ttl"):
-        return None
-    seconds = message.ttl.seconds + message.ttl.nanos / 1e9
+def _ttl(ttl: Duration) -> float:
+    seconds = ttl.seconds + ttl.nanos / 1e9
     if not 0 < seconds <= MAX_TTL_S:
         raise invalid("ttl", f"{seconds} s", f"above 0 to {MAX_TTL_S} s")
     return seconds
 
 
 def _options(text: str) -> str:
-    if text and not isinstance(read_json("provider_options_json", text), dict):
+    if not isinstance(read_json("provider_options_json", text), dict):
         raise invalid("provider_options_json", text, "a JSON object")
     return text
 
@@ -218,9 +181,7 @@ def _check_identifier(field: str, value: str) -> None:
         raise invalid(field, value, "1 to 64 letters, digits, '_' or '-'")
 
 
-def _tool_choice(message: completion_pb2.CompleteRequest) -> ToolChoice | None:
-    if not message.HasField("tool_choice"):
-        return None
+def _tool_choice(message: completion_pb2.CompleteRequest) -> ToolChoice:
     choice = message.tool_choice
     mode = TOOL_CHOICE.unpack(choice.mode, "tool_choice.mode") or ToolChoiceMode.AUTO
     names = [tool.name for tool in message.tools]
@@ -233,10 +194,7 @@ def _tool_choice(message: completion_pb2.CompleteRequest) -> ToolChoice | None:
     return ToolChoice(mode=mode, name=choice.name)
 
 
-def _response_format(message: completion_pb2.CompleteRequest) -> ResponseFormat | None:
-    if not message.HasField("response_format"):
-        return None
-    given = message.response_format
+def _response_format(given: message_pb2.ResponseFormat) -> ResponseFormat:
     kind = FORMAT.unpack(given.type, "response_format.type") or ResponseFormatType.TEXT
     if (kind is ResponseFormatType.JSON_SCHEMA) != bool(given.json_schema):
         raise invalid("response_format.json_schema", given.json_schema, "a JSON Schema exactly with type JSON_SCHEMA")
@@ -247,10 +205,44 @@ def _response_format(message: completion_pb2.CompleteRequest) -> ResponseFormat 
     return ResponseFormat(type=kind, json_schema=given.json_schema, schema_name=given.schema_name)
 
 
-def _prompt_caching(message: completion_pb2.CompleteRequest) -> PromptCaching | None:
-    if not message.HasField("prompt_caching"):
-        return None
-    given = message.prompt_caching
+def _prompt_caching(given: completion_pb2.PromptCaching) -> PromptCaching:
     if given.ttl_seconds not in (0, 300, 3_600):
         raise invalid("prompt_caching.ttl_seconds", given.ttl_seconds, "0, 300 or 3600")
     return PromptCaching(enabled=given.enabled if given.HasField("enabled") else None, ttl_s=given.ttl_seconds)
+
+
+# by the contract's field name: our field and how it is read; only fields that are set are asked
+_READERS: dict[str, tuple[str, Callable[[completion_pb2.CompleteRequest], object]]] = {
+    "messages": ("messages", lambda _: ()),  # read together with `prompt`
+    "prompt": ("messages", lambda _: ()),
+    "system": ("system", lambda m: unpack_system(m.system)),
+    "tools": ("tools", lambda m: _tools(m.tools)),
+    "tool_choice": ("tool_choice", _tool_choice),
+    "response_format": ("response_format", lambda m: _response_format(m.response_format)),
+    "temperature": ("temperature", lambda m: _number("temperature", m.temperature, low=0, high=2)),
+    "top_p": ("top_p", lambda m: _number("top_p", m.top_p, low=0, high=1, above=True)),
+    "max_output_tokens": (
+        "max_output_tokens",
+        lambda m: _whole("max_output_tokens", m.max_output_tokens, low=1, high=MAX_OUTPUT_TOKENS),
+    ),
+    "stop_sequences": ("stop_sequences", lambda m: _stops(m.stop_sequences)),
+    "seed": ("seed", lambda m: m.seed),
+    "reasoning_effort": ("reasoning_effort", lambda m: EFFORT.unpack(m.reasoning_effort, "reasoning_effort")),
+    "provider_options_json": ("provider_options_json", lambda m: _options(m.provider_options_json)),
+    "sample_index": ("sample_index", lambda m: _whole("sample_index", m.sample_index, low=0, high=MAX_SAMPLE_INDEX)),
+    "model": ("model", lambda m: _name("model", m.model)),
+    "agent": ("agent", lambda m: _name("agent", m.agent)),
+    "service": ("service", lambda m: _name("service", m.service)),
+    "phase": ("phase", lambda m: _name("phase", m.phase)),
+    "strategy": ("strategy", lambda m: STRATEGY.unpack(m.strategy, "strategy")),
+    "fallback_models": ("fallback_models", lambda m: _fallbacks(m.fallback_models)),
+    "context_digest": ("context_digest", lambda m: _digest(m.context_digest)),
+    "mode": ("mode", lambda m: MODE.unpack(m.mode, "mode")),
+    "ttl": ("ttl_s", lambda m: _ttl(m.ttl)),
+    "namespace": ("namespace", lambda m: _namespace(m.namespace)),
+    "normalization": ("normalization", lambda m: NORMALIZATION.unpack(m.normalization, "normalization")),
+    "similarity": ("similarity", lambda m: _number("similarity", m.similarity, low=0, high=1, above=True)),
+    "lane": ("lane", lambda m: LANE.unpack(m.lane, "lane")),
+    "complete_by": ("complete_by", lambda m: m.complete_by.ToNanoseconds() / 1e9),
+    "prompt_caching": ("prompt_caching", lambda m: _prompt_caching(m.prompt_caching)),
+}

@@ -149,7 +149,7 @@ def examine_database(path: Path, *, application_id: int, newest_version: int) ->
         return DatabaseCondition.DAMAGED
     try:
         return _ask_sqlite(path, application_id=application_id, newest_version=newest_version)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # the latter for a schema whose text is damaged
         return DatabaseCondition.DAMAGED
 
 

@@ -13,6 +13,7 @@ from aigend.telemetry.names import (
     CACHE_OUTCOME,
     COMPLETION_DURATION,
     COMPLETIONS,
+    COST,
     ERROR_TYPE,
     FAILURES,
     OPERATION,
@@ -20,6 +21,10 @@ from aigend.telemetry.names import (
     OPERATION_DURATION,
     PROVIDER,
     REQUEST_MODEL,
+    SAVED,
+    SAVINGS_CAUSE,
+    TOKEN_TYPE,
+    TOKENS,
     Metric,
 )
 
@@ -117,6 +122,17 @@ class DurationBuckets:
 _BOUNDS_S = tuple(bound / MICROSECONDS for bound in DURATION_BOUNDS_US)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeCalls:
+    """Calls of one outcome that cost nothing, since the start."""
+
+    outcome: str
+    cause: str
+    count: int
+    saved_nanos: int
+    durations: Buckets
+
+
 class CallCounters:
     """Counts calls by their outcome, failures by their reason, and provider calls by their model."""
 
@@ -124,6 +140,9 @@ class CallCounters:
         self._answered: defaultdict[str, DurationBuckets] = defaultdict(DurationBuckets)
         self._failed: defaultdict[str, int] = defaultdict(int)
         self._provider_calls: defaultdict[tuple[str, str, str], DurationBuckets] = defaultdict(DurationBuckets)
+        self._tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._cost: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._saved: defaultdict[str, int] = defaultdict(int)
 
     def count_call(self, outcome: str, total_us: int) -> None:
         """Count an answered call and its time in the daemon, in microseconds."""
@@ -137,20 +156,63 @@ class CallCounters:
         """Count a call to a provider and its time, in microseconds; `error` is the kind of fault it ended with."""
         self._provider_calls[provider, model, error].add(duration_us)
 
-    def observe(self, sources: MetricSources) -> None:
-        """Let exporters read what is counted here."""
-        sources.observe(COMPLETIONS, self._completions)
-        sources.observe(COMPLETION_DURATION, self._durations)
+    def count_settled(
+        self, provider: str, model: str, *, tokens: Mapping[str, int], cost_nanos: int | None, saved: Mapping[str, int]
+    ) -> None:
+        """Count what a settled call used, cost and saved.
+
+        Args:
+            provider: Whose call.
+            model: Of the route.
+            tokens: By bucket.
+            cost_nanos: Nano-dollars; None, which is counted nowhere, where the price is unknown.
+            saved: Nano-dollars by cause.
+        """
+        for kind, count in tokens.items():
+            self._tokens[provider, model, kind] += count
+        if cost_nanos is not None:
+            self._cost[provider, model] += cost_nanos
+        for cause, nanos in saved.items():
+            self._saved[cause] += nanos
+
+    def observe(self, sources: MetricSources, *, free: Callable[[], Iterable[FreeCalls]] = tuple) -> None:
+        """Let exporters read what is counted here.
+
+        Args:
+            sources: What exporters read.
+            free: Returns the calls that cost nothing, which are counted elsewhere.
+        """
+        sources.observe(COMPLETIONS, lambda: self._completions(free()))
+        sources.observe(COMPLETION_DURATION, lambda: self._durations(free()))
+        sources.observe(SAVED, lambda: self._savings(free()))
         sources.observe(FAILURES, self._failures)
         sources.observe(OPERATION_DURATION, self._operations)
+        sources.observe(TOKENS, self._token_counts)
+        sources.observe(COST, self._costs)
 
-    def _completions(self) -> list[Measurement]:
+    def _completions(self, free: Iterable[FreeCalls]) -> list[Measurement]:
+        paid = [(str(outcome), sum(buckets.counts)) for outcome, buckets in list(self._answered.items())]
+        counted = [*paid, *((calls.outcome, calls.count) for calls in free)]
+        return [Measurement(count, {CACHE_OUTCOME: outcome}) for outcome, count in counted]
+
+    def _durations(self, free: Iterable[FreeCalls]) -> list[Buckets]:
+        paid = [buckets.read({CACHE_OUTCOME: str(outcome)}) for outcome, buckets in list(self._answered.items())]
+        return [*paid, *(calls.durations for calls in free)]
+
+    def _savings(self, free: Iterable[FreeCalls]) -> list[Measurement]:
+        saved = [*self._saved.items(), *((calls.cause, calls.saved_nanos) for calls in free if calls.cause)]
+        return [Measurement(nanos, {SAVINGS_CAUSE: str(cause)}) for cause, nanos in saved]
+
+    def _token_counts(self) -> list[Measurement]:
         return [
-            Measurement(sum(buckets.counts), {CACHE_OUTCOME: str(outcome)}) for outcome, buckets in list(self._answered.items())
+            Measurement(count, {PROVIDER: provider, REQUEST_MODEL: model, TOKEN_TYPE: kind})
+            for (provider, model, kind), count in list(self._tokens.items())
         ]
 
-    def _durations(self) -> list[Buckets]:
-        return [buckets.read({CACHE_OUTCOME: str(outcome)}) for outcome, buckets in list(self._answered.items())]
+    def _costs(self) -> list[Measurement]:
+        return [
+            Measurement(nanos, {PROVIDER: provider, REQUEST_MODEL: model}) for (provider, model), nanos in list(self._cost.items())
+        ]
 
     def _failures(self) -> list[Measurement]:
         return [Measurement(count, {ERROR_TYPE: str(reason)}) for reason, count in list(self._failed.items())]

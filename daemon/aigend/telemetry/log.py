@@ -153,7 +153,7 @@ class _LineFormatter(structlog.stdlib.ProcessorFormatter):
 
     def __init__(self, form: Format) -> None:
         super().__init__(
-            processors=[self.remove_processors_meta, _sieve, _as_json if form == "json" else _as_text],
+            processors=[_sieve, _as_json if form == "json" else _as_text],
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_log_level],
         )
 
@@ -198,6 +198,7 @@ def _message(record: logging.LogRecord) -> str:
 def _sieve(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Every value through the sieves; time, level, logger and event's name stand first."""
     record, said = event.pop("_record", None), event.pop("event", "")
+    event.pop("_from_structlog", None)
     created = record.created if record is not None else 0.0
     head = {"time": datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds"), "level": event.pop("level", "info")}
     exception = event.pop("exception", None)

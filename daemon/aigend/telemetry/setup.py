@@ -61,6 +61,7 @@ class Telemetry:
 def start_telemetry(
     sources: MetricSources,
     *,
+    tracer: Tracer | None = None,
     traces: bool,
     metrics: bool,
     sample_ratio: float,
@@ -72,6 +73,7 @@ def start_telemetry(
 
     Args:
         sources: Where metrics are read; all of them stand before the start.
+        tracer: Armed where traces are on; None makes one.
         traces: Whether traces are exported.
         metrics: Whether metrics are exported.
         sample_ratio: Share of calls that are traced although their caller does not, 0 to 1.
@@ -82,8 +84,9 @@ def start_telemetry(
     Raises:
         TelemetryRefused: A variable names a transport that does not exist.
     """
+    tracer = tracer or Tracer()
     if not traces and not metrics:
-        return Telemetry(Tracer())
+        return Telemetry(tracer)
     transports = {signal: _transport(signal, environ) for signal in ("TRACES", "METRICS")}
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - optional, and 60 ms that nobody pays who has it off
 
@@ -91,10 +94,9 @@ def start_telemetry(
 
     resource = Resource.create(_resource_attributes(version, environ))
     exports: list[_Export] = []
-    tracer = Tracer()
     if traces:
         spans = exporting.TraceExport(resource=resource, transport=transports["TRACES"], version=version)
-        tracer = Tracer(spans.make, sample_ratio=sample_ratio)
+        tracer.arm(spans.make, sample_ratio=sample_ratio)
         exports.append(spans)
     if metrics:
         transport = transports["METRICS"]

@@ -60,6 +60,10 @@ class Tracer:
         self._ratio = sample_ratio
         self._draw = draw
 
+    def arm(self, make: SpanMaker, *, sample_ratio: float) -> None:
+        """Trace calls from now on."""
+        self._make, self._ratio = make, sample_ratio
+
     @property
     def enabled(self) -> bool:
         """Whether any call can be traced."""

@@ -10,6 +10,7 @@ from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.entries import Intent, Settlement
 from aigend.ledger.ledger import Ledger
 from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Route, TokenUsage
+
 from tests.fakes import FakeClock
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z

@@ -6,7 +6,6 @@ import sqlite3
 import stat
 
 import pytest
-
 from aigend.storage import files
 from aigend.storage.files import DatabaseCondition, StorageRefused, examine_database
 
@@ -124,8 +123,8 @@ def test_socket_needs_a_private_directory_that_exists(tmp_path):
     (tmp_path / "open").chmod(0o777)
     with pytest.raises(StorageRefused, match="open to others"):
         files.check_socket_path(tmp_path / "open" / "s")
+    (tmp_path / "file").write_text("x")
     with pytest.raises(StorageRefused, match="no directory"):
-        (tmp_path / "file").write_text("x")
         files.check_socket_path(tmp_path / "file" / "s")
 
 
@@ -141,6 +140,7 @@ def test_old_socket_is_allowed_and_a_file_is_not(tmp_path):
 
 
 def make(path, *, application_id=MARK, version=1):
+    """Make a database with some rows."""
     connection = sqlite3.connect(path)
     connection.execute(f"PRAGMA application_id={application_id}")
     connection.execute(f"PRAGMA user_version={version}")
@@ -152,6 +152,7 @@ def make(path, *, application_id=MARK, version=1):
 
 
 def examine(path):
+    """Examine as the owner of MARK at version 1."""
     return examine_database(path, application_id=MARK, newest_version=1)
 
 

@@ -6,7 +6,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from aigend.errors import Reason
 from aigend.storage import group_commit
 from aigend.storage.failure import StorageFailure, is_storage_error
@@ -14,6 +13,7 @@ from aigend.storage.group_commit import GroupCommitWriter
 
 
 def connect(path: Path) -> sqlite3.Connection:
+    """Open a database with a write-ahead log and one table."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("CREATE TABLE IF NOT EXISTS item (id INTEGER PRIMARY KEY, text TEXT UNIQUE)")
@@ -21,10 +21,12 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def put(text: str):
+    """Return an operation that writes one row."""
     return lambda connection: connection.execute("INSERT INTO item (text) VALUES (?)", (text,)).lastrowid
 
 
 def texts(path: Path) -> list[str]:
+    """Return what another connection reads."""
     connection = sqlite3.connect(path)
     found = [text for (text,) in connection.execute("SELECT text FROM item ORDER BY id")]
     connection.close()
@@ -33,6 +35,7 @@ def texts(path: Path) -> list[str]:
 
 @pytest.fixture
 def writer(tmp_path):
+    """Return a writer that runs."""
     made = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items")
     made.start()
     yield made

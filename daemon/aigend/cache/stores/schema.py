@@ -16,21 +16,20 @@ COMPANIONS = ("", "-wal", "-shm")
 
 migrations = Migrations("aigend.cache")
 
-_GROUP = "scope, namespace, provider, model, agent, phase, service"
 _VERSION_1 = (  # never changed once released: a change is another migration
     # Numbers are never used twice, so that a clearing covers what was stored before it and nothing after.
     """CREATE TABLE entry (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
-        key BLOB NOT NULL,
         scope TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        create_time REAL NOT NULL,
+        key BLOB NOT NULL,
         namespace TEXT NOT NULL,
         provider TEXT NOT NULL,
         model TEXT NOT NULL,
         agent TEXT NOT NULL,
         phase TEXT NOT NULL,
         service TEXT NOT NULL,
-        size_bytes INTEGER NOT NULL,
-        create_time REAL NOT NULL,
         expire_time REAL NOT NULL,
         last_use_time REAL NOT NULL,
         use_number INTEGER NOT NULL,
@@ -53,23 +52,35 @@ _VERSION_1 = (  # never changed once released: a change is another migration
     # Sums that are always true, so that nobody has to count a hundred thousand rows.
     "CREATE TABLE total (size_bytes INTEGER NOT NULL)",
     "INSERT INTO total VALUES (0)",
-    f"""CREATE TABLE usage (
-        {_GROUP.replace(",", " TEXT NOT NULL,")} TEXT NOT NULL,
+    """CREATE TABLE usage (
+        scope TEXT NOT NULL,
+        namespace TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        agent TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        service TEXT NOT NULL,
         entry_count INTEGER NOT NULL,
         size_bytes INTEGER NOT NULL,
-        PRIMARY KEY ({_GROUP})
+        PRIMARY KEY (scope, namespace, provider, model, agent, phase, service)
     ) WITHOUT ROWID""",
-    f"""CREATE TRIGGER entry_comes AFTER INSERT ON entry BEGIN
+    """CREATE TRIGGER entry_comes AFTER INSERT ON entry BEGIN
         UPDATE total SET size_bytes = size_bytes + NEW.size_bytes;
-        INSERT INTO usage VALUES (NEW.{_GROUP.replace(", ", ", NEW.")}, 1, NEW.size_bytes) ON CONFLICT ({_GROUP})
+        INSERT INTO usage
+        VALUES (NEW.scope, NEW.namespace, NEW.provider, NEW.model, NEW.agent, NEW.phase, NEW.service, 1, NEW.size_bytes)
+        ON CONFLICT (scope, namespace, provider, model, agent, phase, service)
         DO UPDATE SET entry_count = entry_count + 1, size_bytes = size_bytes + excluded.size_bytes;
     END""",
-    f"""CREATE TRIGGER entry_goes AFTER DELETE ON entry BEGIN
+    """CREATE TRIGGER entry_goes AFTER DELETE ON entry BEGIN
         DELETE FROM record WHERE id = OLD.id;
         UPDATE total SET size_bytes = size_bytes - OLD.size_bytes;
         UPDATE usage SET entry_count = entry_count - 1, size_bytes = size_bytes - OLD.size_bytes
-        WHERE ({_GROUP}) = (OLD.{_GROUP.replace(", ", ", OLD.")});
-        DELETE FROM usage WHERE ({_GROUP}) = (OLD.{_GROUP.replace(", ", ", OLD.")}) AND entry_count = 0;
+        WHERE (scope, namespace, provider, model, agent, phase, service)
+            = (OLD.scope, OLD.namespace, OLD.provider, OLD.model, OLD.agent, OLD.phase, OLD.service);
+        DELETE FROM usage
+        WHERE (scope, namespace, provider, model, agent, phase, service)
+            = (OLD.scope, OLD.namespace, OLD.provider, OLD.model, OLD.agent, OLD.phase, OLD.service)
+            AND entry_count = 0;
     END""",
     f"PRAGMA application_id = {APPLICATION_ID}",
     "PRAGMA user_version = 1",
@@ -103,9 +114,13 @@ def connect_writer(path: Path) -> sqlite3.Connection:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """Return a connection that can't write."""
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, cached_statements=64)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -115,7 +130,10 @@ def make_usable(path: Path, *, now: float) -> Path | None:
     Raises:
         StorageRefused: The file is not ours or open to others.
     """
-    condition = examine_database(path, application_id=APPLICATION_ID, newest_version=NEWEST_VERSION)
+    try:
+        condition = examine_database(path, application_id=APPLICATION_ID, newest_version=NEWEST_VERSION)
+    except UnicodeDecodeError:  # SQLite quotes a damaged schema in its error
+        condition = DatabaseCondition.DAMAGED
     moved = None if condition is DatabaseCondition.OURS else quarantine(path, condition, now=now)
     private_file(path)
     return moved

@@ -28,18 +28,18 @@ T = TypeVar("T")
 
 NAME = "cache"
 RENEWAL_S = 60.0  # a file that breaks more often than this stays broken for a while
-NOT_THE_FILES_FAULT = frozenset(
+NOT_THE_FILES_FAULT = frozenset(  # read-only is: a private file opened for writing is so only by its header
     {
         sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_NOMEM,
     }
 )
+FAULTS = (sqlite3.Error, UnicodeDecodeError)  # SQLite's error may quote damaged text that is no UTF-8
 _log = logging.getLogger("aigend.cache")
 
 
@@ -78,7 +78,7 @@ class SqliteStore:
         self._wanted = True
         try:
             await asyncio.to_thread(self._open)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             raise StorageFailure(NAME, error) from error
 
     async def close(self) -> None:
@@ -167,7 +167,7 @@ class SqliteStore:
             _log.warning("cache_quarantined", extra={"path": str(self._path), "quarantined": str(moved)})
         try:
             self._start()
-        except sqlite3.Error as error:
+        except FAULTS as error:
             if not _is_damage(error):
                 raise
             schema.quarantine(self._path, DatabaseCondition.DAMAGED, now=self._clock.time())
@@ -212,7 +212,7 @@ class SqliteStore:
             raise StorageFailure(NAME, "it is not open")
         try:
             return await self._writer.submit(operation)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             self._note(error)
             raise StorageFailure(NAME, error) from error
 
@@ -221,14 +221,14 @@ class SqliteStore:
             raise StorageFailure(NAME, "it is not open")
         try:
             return await self._reader.ask(question)
-        except sqlite3.Error as error:
+        except FAULTS as error:
             self._note(error)
             raise StorageFailure(NAME, error) from error
 
     def _note(self, error: BaseException) -> None:
         """Remember that the file is damaged, if that is what an error says; in any thread."""
         cause = error.__cause__ if isinstance(error, StorageFailure) else error
-        if isinstance(cause, sqlite3.Error) and _is_damage(cause):
+        if isinstance(cause, FAULTS) and _is_damage(cause):
             self._damaged = True
 
 
@@ -263,9 +263,9 @@ class _Reader:
             self._connection.close()
 
 
-def _is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: Exception) -> bool:
     """Return whether an error says that the file is not what we wrote; our own statements are right."""
-    return primary_code(error) not in NOT_THE_FILES_FAULT
+    return not isinstance(error, sqlite3.Error) or primary_code(error) not in NOT_THE_FILES_FAULT
 
 
 def _sync_log(path: Path) -> None:

@@ -1,0 +1,184 @@
+"""Who is built out of whom: the only constructor calls across rooms beside `server.py`. No decisions, nothing is started."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aigend.cache.manager import CacheManager
+from aigend.cache.memory import MemoryTier
+from aigend.cache.stores.sqlite import SqliteStore
+from aigend.clock import Clock
+from aigend.completion.attempts import Attempts
+from aigend.completion.engine import CompletionEngine
+from aigend.completion.failpoints import Failpoints
+from aigend.completion.free_answers import FreeAnswers
+from aigend.completion.known_ids import KnownIds
+from aigend.completion.sharing import Sharing
+from aigend.completion.snapshot import Snapshot
+from aigend.completion.watch import Watch
+from aigend.config import LoadedSettings, ProviderSettings
+from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.ledger import Ledger
+from aigend.ledger.price_catalog import PriceCatalog, read_prices
+from aigend.ledger.published_prices import PublishedPrices
+from aigend.providers.registry import ProviderRegistry, with_environment
+from aigend.routing.catalog import build_catalog
+from aigend.routing.router import Router
+from aigend.rpc.answer_codec import WireCodec
+from aigend.rpc.cache import CacheServicer
+from aigend.rpc.completion import CompletionServicer
+from aigend.rpc.daemon import Control, DaemonServicer
+from aigend.rpc.listener import Listener
+from aigend.rpc.model import ModelServicer
+from aigend.rpc.usage import UsageServicer
+from aigend.scheduling.limits import DispatchLimits
+from aigend.telemetry.instruments import CallCounters
+from aigend.telemetry.tracing import Tracer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that runs behind the socket."""
+
+    cache: CacheManager
+    codec: WireCodec
+    engine: CompletionEngine
+    ledger: Ledger
+    limits: DispatchLimits
+    meter: CallCounters
+    providers: ProviderRegistry
+    sharing: Sharing
+    tracer: Tracer
+
+
+def assemble(
+    loaded: LoadedSettings,
+    snapshot: Snapshot,
+    *,
+    environ: Mapping[str, str],
+    clock: Clock,
+    on_fault: Callable[[str], None],
+) -> Parts:
+    """Return the parts of a daemon, built and not yet open."""
+    settings, places = loaded.settings, loaded.places
+    codec, meter, tracer = WireCodec(), CallCounters(), Tracer()
+    limits = DispatchLimits(total=settings.limits.total, per_provider=settings.limits.per_provider, queue=settings.limits.queue)
+    providers = ProviderRegistry(snapshot.providers, answer_bytes=settings.limits.answer_bytes)
+    ledger = Ledger(
+        path=places.state_directory / "ledger.db",
+        clock=clock,
+        settings=settings.ledger,
+        budgets=budget_book(loaded),
+        on_fault=on_fault,
+    )
+    cache = CacheManager(
+        store=SqliteStore(path=places.cache_directory / "cache.db", clock=clock, settings=settings.cache),
+        memory=MemoryTier(max_bytes=settings.cache.memory_size_bytes),
+        clock=clock,
+        encoder=codec,
+        settings=settings.cache,
+    )
+    failpoints = Failpoints(environ.get("AIGEND_FAILPOINT", "") if environ.get("AIGEND_TEST") == "1" else "")
+    attempts = Attempts(
+        limits=limits,
+        ledger=ledger,
+        providers=providers,
+        codec=codec,
+        watch=Watch(meter=meter, tracer=tracer),
+        clock=clock,
+        jitter=random.random,
+        failpoints=failpoints,
+    )
+    sharing, engine = _spine(attempts, snapshot, ledger=ledger, cache=cache, codec=codec, clock=clock, failpoints=failpoints)
+    return Parts(
+        cache=cache,
+        codec=codec,
+        engine=engine,
+        ledger=ledger,
+        limits=limits,
+        meter=meter,
+        providers=providers,
+        sharing=sharing,
+        tracer=tracer,
+    )
+
+
+def _spine(
+    attempts: Attempts,
+    snapshot: Snapshot,
+    *,
+    ledger: Ledger,
+    cache: CacheManager,
+    codec: WireCodec,
+    clock: Clock,
+    failpoints: Failpoints,
+) -> tuple[Sharing, CompletionEngine]:
+    limits = snapshot.settings.limits
+    free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=limits.repeat_index_bytes)
+    known_ids = KnownIds(ledger=ledger, free=free)
+    sharing = Sharing(
+        attempts=attempts,
+        cache=cache,
+        known_ids=known_ids,
+        free=free,
+        codec=codec,
+        clock=clock,
+        buffer_bytes=limits.stream_buffer_bytes,
+        max_orphans=limits.detached,
+        failpoints=failpoints,
+    )
+    engine = CompletionEngine(snapshot=snapshot, cache=cache, known_ids=known_ids, sharing=sharing, free=free, clock=clock)
+    return sharing, engine
+
+
+def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], published: PublishedPrices) -> Snapshot:
+    """Return what is in force with these settings.
+
+    Raises:
+        SettingsError: A model, an agent or the price file can't be used.
+    """
+    providers = configured_providers(loaded, environ)
+    catalog = build_catalog(loaded.settings, configured=tuple(providers))
+    priced_as = {name: own.price_provider for name, own in providers.items() if own.price_provider}
+    prices = PriceCatalog(
+        user=read_prices(loaded.settings.prices.file) if loaded.settings.prices.file else None,
+        published=published,
+        agent_models={agent: (priced_as.get(model.provider, model.provider), model.id) for agent, model in catalog.agents.items()},
+        warn_after_days=loaded.settings.prices.warn_after_days,
+    )
+    return Snapshot(
+        settings=loaded.settings,
+        catalog=catalog,
+        router=Router(catalog),
+        prices=prices,
+        providers=providers,
+        price_providers=priced_as,
+    )
+
+
+def make_listener(parts: Parts, control: Control, *, clock: Clock) -> Listener:
+    """Return the gRPC server with all services."""
+
+    def snapshot() -> Snapshot:
+        return parts.engine.snapshot
+
+    return Listener(
+        completion=CompletionServicer(parts.engine, tracer=parts.tracer, clock=clock),
+        cache=CacheServicer(parts.cache, parts.codec),
+        usage=UsageServicer(parts.ledger, snapshot, clock=clock),
+        model=ModelServicer(snapshot, clock=clock),
+        daemon=DaemonServicer(control),
+        meter=parts.meter,
+    )
+
+
+def configured_providers(loaded: LoadedSettings, environ: Mapping[str, str]) -> dict[str, ProviderSettings]:
+    """Return the providers of settings and environment."""
+    return with_environment(loaded.settings.providers, environ)
+
+
+def budget_book(loaded: LoadedSettings) -> BudgetBook:
+    """Return the budgets in force; none where the feature is switched off."""
+    settings = loaded.settings
+    limits = settings.budgets if settings.features.budgets else ()
+    return BudgetBook(limits, time_zone=settings.time_zone, week_start=settings.week_start)

@@ -1,0 +1,56 @@
+"""Where each metric's numbers are read: counters that run anyway, asked only when an exporter asks."""
+
+from collections.abc import Iterable
+
+from aigend.assembly import Parts
+from aigend.clock import Clock
+from aigend.ledger.hits import HitSum
+from aigend.ledger.latency import BOUNDS
+from aigend.telemetry import names
+from aigend.telemetry.instruments import Buckets, FreeCalls, Measurement, MetricSources
+
+_BOUNDS_S = tuple(bound / 1e6 for bound in BOUNDS)
+
+
+def metric_sources(parts: Parts, *, clock: Clock) -> MetricSources:
+    """Return the sources of all metrics of a daemon."""
+    sources = MetricSources()
+    parts.meter.observe(sources, free=lambda: _free_calls(parts))
+    sources.observe_value(names.IN_FLIGHT, lambda: parts.limits.in_flight)
+    sources.observe_value(names.QUEUED, lambda: parts.limits.queued)
+    sources.observe_value(names.DETACHED, lambda: parts.sharing.detached)
+    sources.observe_value(names.LEDGER_SEQUENCE, lambda: parts.ledger.sequence)
+    for metric, field in (
+        (names.BUDGET_SPENT, "spent_nanos"),
+        (names.BUDGET_RESERVED, "reserved_nanos"),
+        (names.BUDGET_LIMIT, "limit_nanos"),
+    ):
+        sources.observe(metric, lambda field=field: _budgets(parts, field, now=clock.time()))  # type: ignore[misc]
+    return sources
+
+
+def _free_calls(parts: Parts) -> list[FreeCalls]:
+    return [
+        FreeCalls(
+            outcome=str(outcome),
+            cause=str(cause),
+            count=total.count,
+            saved_nanos=total.saved_nanos,
+            durations=_durations(total, outcome=str(outcome)),
+        )
+        for (outcome, cause), total in parts.ledger.hits.totals().items()
+    ]
+
+
+def _durations(total: HitSum, *, outcome: str) -> Buckets:
+    counts = [0] * (len(_BOUNDS_S) + 1)
+    for index, count in total.histogram.items():
+        counts[index] = count
+    return Buckets(_BOUNDS_S, tuple(counts), total.latency_us / 1e6, {names.CACHE_OUTCOME: outcome})
+
+
+def _budgets(parts: Parts, field: str, *, now: float) -> Iterable[Measurement]:
+    return [
+        Measurement(getattr(state, field), {names.BUDGET: state.budget, names.WINDOW: state.window})
+        for state in parts.ledger.budget_status(now)
+    ]
