@@ -58,7 +58,8 @@ def socket_paths(given: str | os.PathLike[str] | None, environment: Mapping[str,
 
     Args:
         given: The caller's path; it alone counts where it is given.
-        environment: Where `AIGEN_SOCKET`, which counts alone as well, and `XDG_RUNTIME_DIR` are read.
+        environment: Where `AIGEN_SOCKET`, which counts alone as well, `XDG_RUNTIME_DIR`, `XDG_STATE_HOME` and `HOME` are read.
+            The last two say where a daemon serves that was started without a runtime directory.
     """
     if given is not None:
         return (_checked_path("socket", os.fspath(given)),)
@@ -66,7 +67,13 @@ def socket_paths(given: str | os.PathLike[str] | None, environment: Mapping[str,
         return (_checked_path(SOCKET_VARIABLE, named),)
     runtime = environment.get("XDG_RUNTIME_DIR")
     own = (_checked_path("XDG_RUNTIME_DIR", os.path.join(runtime, "aigen", "aigend.sock")),) if runtime else ()
-    return (*own, SYSTEM_SOCKET)
+    state = environment.get("XDG_STATE_HOME") or (
+        os.path.join(home, ".local", "state") if (home := environment.get("HOME")) else ""
+    )
+    fallback = os.path.join(state, "aigen", "aigend.sock")
+    if not state.startswith("/") or len(os.fsencode(fallback)) > MAX_PATH_BYTES:
+        return (*own, SYSTEM_SOCKET)
+    return (*own, SYSTEM_SOCKET, fallback)
 
 
 def _checked_path(name: str, path: object) -> str:

@@ -207,6 +207,7 @@ _BY_CODE: Mapping[str, type[AigenError]] = {
     "RESOURCE_EXHAUSTED": LimitReached,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "UNAVAILABLE": DaemonUnavailable,
+    "CANCELLED": DaemonUnavailable,  # by the other end: a stopping server drops calls that it has not begun
     "ABORTED": OutcomeUnknown,
     "DATA_LOSS": DaemonFault,
     "INTERNAL": DaemonFault,

@@ -65,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         ("cache-directory", "directory of the cache"),
     ):
         serve.add_argument(f"--{name}", metavar="PATH", type=_absolute, help=f"{what}, instead of what the settings say")
+    ledger = commands.add_parser("ledger", help="examine or set aside the ledger while no daemon serves it").add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+    _add_config(ledger.add_parser("verify", help="check every row, sum and checksum"))
+    _add_config(ledger.add_parser("repair", help="set a ledger aside that is refused, so that the next start begins a new one"))
     config = commands.add_parser("config", help="print or check settings").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -93,9 +98,16 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     loaded: LoadedSettings = config.load_settings(options.config, environ)
     if options.command == "serve":
         return int(import_module("aigend.server").run(loaded, environ=environ))
+    if options.command == "ledger":
+        return _ledger(options.action, loaded)
     if options.action == "check":
         return _print(f"{loaded.path or 'no settings file; defaults and variables'}: ok\n")
     return _print(_json(loaded) if options.json else _table(loaded))
+
+
+def _ledger(action: str, loaded: "LoadedSettings") -> int:
+    clock = import_module("aigend.clock").SystemClock()
+    return int(import_module("aigend.ledger_command").run(action, loaded, clock=clock, say=lambda line: _print(line + "\n")))
 
 
 def _table(loaded: "LoadedSettings") -> str:

@@ -17,6 +17,9 @@ def test_places_are_tried_in_order():
     assert _channel.socket_paths(None, environment) == ("/e.sock",)
     del environment["AIGEN_SOCKET"]
     assert _channel.socket_paths(None, environment) == ("/run/user/1/aigen/aigend.sock", "/run/aigend/aigend.sock")
+    assert _channel.socket_paths(None, {"HOME": "/home/a"})[-1] == "/home/a/.local/state/aigen/aigend.sock"
+    assert _channel.socket_paths(None, {"XDG_STATE_HOME": "/state", "HOME": "/home/a"})[-1] == "/state/aigen/aigend.sock"
+    assert _channel.socket_paths(None, {"XDG_STATE_HOME": "not absolute"}) == ("/run/aigend/aigend.sock",)
     assert _channel.socket_paths(None, {}) == ("/run/aigend/aigend.sock",)
 
 

@@ -57,7 +57,7 @@ BY_CODE = {
     "UNKNOWN": aigen.DaemonFault,
     "DEADLINE_EXCEEDED": aigen.DeadlineExceeded,
     "UNAVAILABLE": aigen.DaemonUnavailable,
-    "CANCELLED": aigen.AigenError,
+    "CANCELLED": aigen.DaemonUnavailable,
 }
 
 

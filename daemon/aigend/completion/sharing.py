@@ -98,6 +98,7 @@ class Sharing:
     async def close(self) -> None:
         """End all work: what was sent is booked as unknown, what was not is refused; then wait for the disk."""
         self._closing = True
+        await asyncio.sleep(0)  # what was begun in this moment must have run a step: a task cancelled before tells nobody of its end
         for work in self._work.values():
             work.cancel()
         await asyncio.gather(*self._work.values(), *self._chores, return_exceptions=True)
@@ -112,6 +113,9 @@ class Sharing:
         if call.stores and flight.terms is None:
             flight.terms = KeepTerms(call, call.request.ttl_s or call.snapshot.settings.cache.ttl_s)
         if leads:
+            if self._closing:
+                self._flights.leave(flight)
+                raise _stopping()
             self._known_ids.begin(call, flight)
             self._work[flight] = asyncio.create_task(self._lead(call, flight, streaming=streaming))
             self._work[flight].add_done_callback(lambda work: self._end_work(flight, work))
@@ -221,6 +225,8 @@ def _cut_off(call: Call, *, sent: bool, closing: bool) -> BaseException:
             "the provider call was cut off; it may have been charged",
             request_id=call.caller.request_id,
         )
-    if closing:
-        return DomainError(Reason.DRAINING, "aigend is stopping; nothing was sent", retry_after_s=1.0)
-    return LeaderLeftError()
+    return _stopping() if closing else LeaderLeftError()
+
+
+def _stopping() -> DomainError:
+    return DomainError(Reason.DRAINING, "aigend is stopping; nothing was sent", retry_after_s=1.0)

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from aigen.v1 import completion_pb2 as pb
 from aigend.errors import DomainError, Reason
 from aigend.providers.port import FaultKind, ProviderFault
@@ -18,6 +17,7 @@ from aigend.types import (
     PromptCaching,
     Strategy,
 )
+
 from tests.fakes import fake_reply, settle
 from tests.spine import Spine, caller, make_settings, make_snapshot, origin, question, read, spine
 
@@ -307,7 +307,7 @@ async def test_released_id_may_be_used_again(house: Spine) -> None:
 
 
 @pytest.mark.parametrize("in_flight", [False, True])
-async def test_id_with_another_request_is_refused(house: Spine, in_flight: bool) -> None:
+async def test_id_with_another_request_is_refused(house: Spine, *, in_flight: bool) -> None:
     """An id that was used for another request is REQUEST_ID_REUSED, in flight or settled."""
     if in_flight:
         house.one.hold()

@@ -1,7 +1,5 @@
 """Answers as bytes: what is stored and what is appended make one whole response."""
 
-from hypothesis import given, strategies as st
-
 from aigen.v1 import completion_pb2 as pb
 from aigend.rpc.answer_codec import WireCodec
 from aigend.types import (
@@ -23,6 +21,8 @@ from aigend.types import (
     ToolCall,
     ToolResult,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 CODEC = WireCodec()
 ANSWER = Answer(

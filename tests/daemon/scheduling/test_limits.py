@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-
 from aigend.errors import DomainError, Reason
 from aigend.scheduling.limits import DispatchLimits
 

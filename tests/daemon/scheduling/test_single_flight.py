@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-
 from aigend.scheduling.single_flight import Flight, FlightTable, LeaderLeftError
 
 Table = FlightTable[str, str, str]

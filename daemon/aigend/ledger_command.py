@@ -1,0 +1,54 @@
+"""`aigend ledger`: what is done to a ledger while no daemon serves it."""
+
+import sqlite3
+from collections.abc import Callable
+
+from aigend.clock import Clock
+from aigend.config import LoadedSettings
+from aigend.ledger.recovery import set_aside
+from aigend.ledger.verify import verify
+from aigend.storage.files import StorageRefused, lock, private_directory
+
+EXIT_OK = 0
+EXIT_DAMAGED = 65  # EX_DATAERR
+
+
+def run(action: str, loaded: LoadedSettings, *, clock: Clock, say: Callable[[str], object]) -> int:
+    """Verify a ledger, or set it aside so that a new one begins; return the exit code.
+
+    Args:
+        action: `verify` or `repair`.
+        loaded: Says where the ledger lies.
+        clock: Dates what is set aside.
+        say: Prints one line.
+
+    Raises:
+        StorageRefused: A daemon serves the ledger, or its directory can't be used.
+    """
+    folder = private_directory(loaded.places.state_directory, what="state_directory")
+    path = folder / "ledger.db"
+    held = lock(folder / "aigend.lock", what=f"state_directory {folder}")
+    try:
+        if not path.exists():
+            raise StorageRefused(f"ledger {path} does not exist; allowed: a ledger that a daemon has made", path=path)
+        if action == "repair":
+            for moved in set_aside(path, now=clock.time()):
+                say(f"set aside as {moved}")
+            say("the next start begins a new ledger; what was set aside is kept and never read again")
+            return EXIT_OK
+        return _verify(loaded, say)
+    finally:
+        held.release()
+
+
+def _verify(loaded: LoadedSettings, say: Callable[[str], object]) -> int:
+    path = loaded.places.state_directory / "ledger.db"
+    try:
+        findings = verify(path)
+    except sqlite3.Error as error:
+        findings = (f"it can't be read: {error}",)
+    for finding in findings:
+        say(f"{path}: {finding}")
+    if not findings:
+        say(f"{path}: ok")
+    return EXIT_DAMAGED if findings else EXIT_OK

@@ -1,0 +1,74 @@
+"""`aigend ledger verify` and `aigend ledger repair`."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from aigend.__main__ import main
+from aigend.clock import SystemClock
+from aigend.config import LedgerSettings
+from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.ledger import Ledger
+from aigend.storage.files import lock
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> Path:
+    """A state directory with a ledger that a daemon has made."""
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    ledger = Ledger(path=folder / "ledger.db", clock=SystemClock(), settings=LedgerSettings(), budgets=BudgetBook(()))
+    await ledger.open()
+    await ledger.close()
+    return folder
+
+
+def _run(state: Path, action: str) -> int:
+    environ = {"AIGEND_STATE_DIRECTORY": str(state), "HOME": str(state)}
+    return main(["ledger", action], environ)
+
+
+def test_sound_ledger_is_ok(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ledger that adds up ends with 0."""
+    assert _run(state, "verify") == 0
+    assert "ledger.db: ok" in capsys.readouterr().out
+
+
+def test_changed_row_is_found(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A journal row that was changed afterwards ends with 65 and is named."""
+    with sqlite3.connect(state / "ledger.db") as connection:
+        connection.execute("UPDATE journal SET detail = '{}' WHERE seq = 1")
+    assert _run(state, "verify") == 65
+    assert "ledger.db" in capsys.readouterr().out
+
+
+def test_unreadable_ledger_is_said(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is no database ends with 65."""
+    (state / "ledger.db").write_bytes(b"no database at all" * 100)
+    assert _run(state, "verify") == 65
+    assert "can't be read" in capsys.readouterr().out
+
+
+def test_repair_sets_the_ledger_aside(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a repair nothing lies where the ledger was, and all of it lies beside."""
+    assert _run(state, "repair") == 0
+    assert not (state / "ledger.db").exists()
+    assert any(path.name.startswith("ledger.db.") for path in state.iterdir())
+    assert "set aside as" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["verify", "repair"])
+def test_missing_ledger_is_said(tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a ledger there is nothing to do, and the path is named."""
+    assert _run(tmp_path / "nowhere", action) == 78
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_served_ledger_is_left_alone(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """While a daemon holds the lock the command ends with 75."""
+    held = lock(state / "aigend.lock", what="state")
+    try:
+        assert _run(state, "repair") == 75
+    finally:
+        held.release()
+    assert (state / "ledger.db").exists()
