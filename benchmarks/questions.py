@@ -4,54 +4,10 @@ from collections.abc import Iterator
 
 from aigen.v1 import completion_pb2
 
-WORDS = [
-    "market",
-    "research",
-    "plan",
-    "for",
-    "a",
-    "small",
-    "bakery",
-    "that",
-    "wants",
-    "to",
-    "open",
-    "a",
-    "second",
-    "shop",
-    "in",
-    "a",
-    "quiet",
-    "street",
-    "near",
-    "the",
-    "river",
-    "with",
-    "fresh",
-    "bread",
-    "every",
-    "morning",
-    "and",
-    "coffee",
-    "that",
-    "people",
-    "like",
-    "to",
-    "drink",
-    "while",
-    "they",
-    "read",
-    "the",
-    "paper",
-    "and",
-    "talk",
-    "about",
-    "the",
-    "weather",
-    "and",
-    "their",
-    "children",
-]
+SENTENCE = (
+    "market research plan for a small bakery that wants to open a second shop in a quiet street near the river with fresh "
+    "bread every morning and coffee that people like to drink while they read the paper and talk about their children "
+)
 PROMPT_BYTES = 2_000
 
 
@@ -59,7 +15,7 @@ def prompt() -> str:
     """Return about 2 KB of plain words."""
     text = ""
     while len(text) < PROMPT_BYTES:
-        text += " ".join(WORDS) + " "
+        text += SENTENCE
     return text[:PROMPT_BYTES].strip()
 
 
