@@ -39,7 +39,8 @@ async def measure(folder: Path, *, rounds: int, seconds: float) -> dict[str, obj
         "rss_mb": {
             "idle": round(cells.rss_idle_mb, 1),
             "after_load": round(cells.rss_after_mb, 1),
-            "client_added": round(client_cost.added_mb(), 1),
+            "client_added": round(client_cost.added_mb("asyncio"), 1),
+            "client_added_bare": round(client_cost.added_mb("bare"), 1),
         },
         "ready_s": round(cells.ready_s, 2),
         "ledger_calls": cells.ledger_calls,
