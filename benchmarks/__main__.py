@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +14,6 @@ from benchmarks.hot_path import CONCURRENCIES, Cells
 
 async def measure(folder: Path, *, rounds: int, seconds: float) -> dict[str, object]:
     """Return every figure of performance.md."""
-    processes.pin(os.getpid(), processes.LOAD_CORE)
     with processes.emulator() as base_url:
         cells = await hot_path.measure(folder, base_url, rounds=rounds, seconds=seconds)
         print_cells(cells)

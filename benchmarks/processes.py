@@ -91,8 +91,8 @@ def daemon(folder: Path, *, base_url: str | None, settings: dict[str, object] | 
         yield Running(child.pid, str(socket), time.monotonic() - began)
 
 
-def pin(pid: int, core: int) -> None:
-    """Keep a process on one core, as far as the machine has more than one."""
-    if (os.cpu_count() or 1) > core and (os.cpu_count() or 1) > 1:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {core})
+def pin(pid: int, core: int | None) -> None:
+    """Keep a process and its threads on one core; None lets it run on all. Children started later inherit it."""
+    cores = set(range(os.cpu_count() or 1)) if core is None or (os.cpu_count() or 1) < 2 else {core}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), cores)

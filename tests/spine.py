@@ -95,6 +95,11 @@ class Spine:
         """Begin to answer a request."""
         return asyncio.create_task(self.ask(text, **fields))
 
+    async def boarded(self, count: int) -> None:
+        """Wait until so many callers wait for provider calls under way; look-ups end when the store's thread says so."""
+        while sum(flight.aboard for flight in self.sharing._work) != count:
+            await asyncio.sleep(0.001)
+
     async def stats(self) -> Stats:
         """Return the ledger's totals over all time."""
         query = stats_query(scope="local", now=self.clock.time())
@@ -109,7 +114,7 @@ def question(text: str = "a question", **fields) -> CompletionRequest:
 def caller(request_id: str = "", account: Accounting | None = None, *, digest: bytes = b"d" * 32) -> Caller:
     """Return a caller."""
     return Caller(
-        scope="local", request_id=request_id or str(uuid.uuid4()), accounting=account or Accounting(), request_digest=digest
+        scope="local", request_id=request_id or str(uuid.uuid4()), accounting=account or Accounting(), digest_of=lambda: digest
     )
 
 
@@ -167,6 +172,7 @@ async def spine(folder: Path, *, clock: FakeClock | None = None, **changes) -> A
         jitter=lambda: 1.0,
     )
     free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=settings.limits.repeat_index_bytes)
+    ledger.on_threshold.append(free.forget_repeats)
     known_ids = KnownIds(ledger=ledger, free=free)
     sharing = Sharing(
         attempts=attempts,

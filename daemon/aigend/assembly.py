@@ -115,6 +115,7 @@ def _spine(
 ) -> tuple[Sharing, CompletionEngine]:
     limits = snapshot.settings.limits
     free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=limits.repeat_index_bytes)
+    ledger.on_threshold.append(free.forget_repeats)
     known_ids = KnownIds(ledger=ledger, free=free)
     sharing = Sharing(
         attempts=attempts,
@@ -164,7 +165,7 @@ def make_listener(parts: Parts, control: Control, *, clock: Clock) -> Listener:
 
     return Listener(
         completion=CompletionServicer(parts.engine, tracer=parts.tracer, clock=clock),
-        cache=CacheServicer(parts.cache, parts.codec),
+        cache=CacheServicer(parts.cache, parts.codec, snapshot),
         usage=UsageServicer(parts.ledger, snapshot, clock=clock),
         model=ModelServicer(snapshot, clock=clock),
         daemon=DaemonServicer(control),

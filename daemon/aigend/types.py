@@ -3,7 +3,7 @@
 Values only. No protobuf, no SQL, no provider's JSON; a decision belongs to the room of its noun.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aigend.enums import (
@@ -224,9 +224,14 @@ class Caller:
     scope: str  # authenticated identity
     request_id: str
     accounting: Accounting
-    request_digest: bytes = b""  # SHA-256 of the whole message, deterministically serialized
+    digest_of: Callable[[], bytes] = bytes  # computes `request_digest`, which a hit does not need
     deadline: float | None = None  # monotonic clock, seconds
     traceparent: str = ""  # of the span that the call runs in; empty: not traced
+
+    @property
+    def request_digest(self) -> bytes:
+        """SHA-256 of the whole message, deterministically serialized: tells whether an id comes with the same request."""
+        return self.digest_of()
 
 
 @dataclass(frozen=True, slots=True)

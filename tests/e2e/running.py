@@ -116,25 +116,34 @@ class Aigend:
         self.config.write_text(yaml.safe_dump(values), encoding="utf-8")
         self.config.chmod(0o600)
 
-    def start(self, *, ready: bool = True, fresh: bool = False, arguments: Sequence[str] | None = None, **environ: str) -> "Aigend":
+    def start(
+        self,
+        *,
+        ready: bool = True,
+        fresh: bool = False,
+        arguments: Sequence[str] | None = None,
+        wrapper: Sequence[str] = (),
+        **environ: str,
+    ) -> "Aigend":
         """Start it and, unless told otherwise, wait until it is ready.
 
         Args:
             ready: Whether to wait.
             fresh: Run `python -m aigend` even where daemons are forked.
             arguments: Words after `aigend`; None serves with the settings file.
+            wrapper: Command that runs it in its own place; it implies `fresh`.
             environ: Added to its environment this once.
         """
         known = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         notify = {"NOTIFY_SOCKET": str(self.folder / "notify")}
         own = known | notify | {"HOME": str(self.folder), "E2E_KEY": KEY} | self.environ | environ
         words = list(arguments) if arguments is not None else ["serve", "--config", str(self.config)]
-        self._forked_by = None if fresh else self._warm
+        self._forked_by = None if fresh or wrapper else self._warm
         if self._forked_by is not None:
             self.pid = self._forked_by.start(words, environ=own, log=self.folder / "log")
         else:
             with (self.folder / "log").open("ab") as log:
-                self._process = subprocess.Popen([sys.executable, "-m", "aigend", *words], stderr=log, env=own)
+                self._process = subprocess.Popen([*wrapper, sys.executable, "-m", "aigend", *words], stderr=log, env=own)
             self.pid = self._process.pid
         if ready:
             self.hear("READY=1")
@@ -212,12 +221,16 @@ class Aigend:
         copy = self.folder / "copy"
         shutil.copytree(self.state, copy)
         try:
-            return [*asyncio.run(_opened(copy / "ledger.db")), *check_invariants(copy / "ledger.db", truth), *verify(copy / "ledger.db")]
+            return [
+                *asyncio.run(_opened(copy / "ledger.db")),
+                *check_invariants(copy / "ledger.db", truth),
+                *verify(copy / "ledger.db"),
+            ]
         finally:
             shutil.rmtree(copy)
 
     def _forget_words(self) -> None:
-        self._ear.setblocking(False)
+        self._ear.settimeout(0)
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._ear.recv(4_096)

@@ -121,7 +121,7 @@ def _live_and_die(daemon: Aigend, truth: Path, kill: int, dice: random.Random) -
 
 @pytest.mark.timeout(60 + KILLS * 2)
 def test_no_call_is_lost_or_counted_twice(make_daemon: MakeDaemon, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    """Whatever the provider charged is one row, settled or unknown, once; counters equal rows; nobody pays twice for one request id."""
+    """Whatever the provider charged is one row, settled or unknown; counters equal rows; nobody pays twice for one request id."""
     truth, began, dice = tmp_path / "truth.jsonl", time.monotonic(), random.Random(KILLS)  # noqa: S311 - chooses when
     breaches: list[str] = []
     with emulator_process(truth) as base_url:

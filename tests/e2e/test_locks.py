@@ -22,7 +22,7 @@ def _second(make_daemon: MakeDaemon, first: Aigend, **settings: str) -> tuple[in
 
 @pytest.mark.parametrize("shared", ["socket", "state_directory", "cache_directory"])
 def test_second_daemon_is_refused_and_the_first_untouched(make_daemon: MakeDaemon, daemon: Aigend, shared: str):
-    """On a socket, state or cache directory in use a daemon exits with 75 within a second and names the place; the first serves on."""
+    """On a socket, state or cache directory in use a daemon exits with 75 within a second and names it; the first serves on."""
     path = {"socket": daemon.socket, "state_directory": daemon.state, "cache_directory": daemon.cache}[shared]
     client = daemon.client()
     before = client.status().process_id
@@ -61,7 +61,7 @@ def test_socket_is_the_owners_and_gone_afterwards(daemon: Aigend):
 
 def test_socket_path_that_is_too_long_is_refused(make_daemon: MakeDaemon):
     """The refusal says how long the path is and how long it may be."""
-    daemon = make_daemon({"socket": f"/tmp/{'x' * 120}"})
+    daemon = make_daemon({"socket": f"/run/{'x' * 120}"})
     assert daemon.start(ready=False).wait() == 78
     assert "a path of 125 bytes; allowed: at most 107" in daemon.log()
 

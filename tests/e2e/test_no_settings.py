@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import aigen
+import pytest
 
 from tests.e2e.conftest import MakeDaemon
 from tests.e2e.running import KEY
@@ -42,13 +43,9 @@ def test_a_key_is_all_it_needs(make_daemon: MakeDaemon, emulator: RunningEmulato
 def test_without_key_and_settings_it_serves_and_says_what_is_missing(make_daemon: MakeDaemon):
     """A daemon that knows no provider starts; a call is told where a key may come from."""
     daemon = make_daemon(base_url="").start()
-    try:
+    with pytest.raises(aigen.PreconditionFailed, match="OPENAI_API_KEY") as refused:
         daemon.client().complete("Say hello", model="gpt-4o-mini")
-    except aigen.PreconditionFailed as refused:
-        assert refused.reason == "PROVIDER_NOT_CONFIGURED"
-        assert "OPENAI_API_KEY" in refused.text
-    else:
-        raise AssertionError("it was answered")
+    assert refused.value.reason == "PROVIDER_NOT_CONFIGURED"
 
 
 def test_unknown_setting_ends_the_start(make_daemon: MakeDaemon):
@@ -60,7 +57,7 @@ def test_unknown_setting_ends_the_start(make_daemon: MakeDaemon):
     assert "limits.total" in daemon.log()
 
 
-def test_two_words_of_version(make_daemon: MakeDaemon):
-    """`aigend config check` and `aigend --version` end with 0 for settings that can be used."""
+def test_settings_can_be_checked_without_serving(make_daemon: MakeDaemon):
+    """`aigend config check` ends with 0 for settings that can be used."""
     daemon = make_daemon()
     assert daemon.start(ready=False, arguments=["config", "check", "--config", str(daemon.config)]).wait() == 0

@@ -81,7 +81,7 @@ def test_file_that_can_not_be_used_changes_nothing(daemon: Aigend):
         ("limits: {queu: 3}\n", "limits.queue"),
         ("limits: [\n", "aigend.yaml:2"),
         ("limits: {queue: -1}\n", "limits.queue is -1"),
-        (f"{good}prices: {{file: {daemon.folder}/none.yaml}}\n", "none.yaml"),
+        (f"{good}prices: {{file: {daemon.folder}/none.yaml}}\n", "prices.file is "),
     ):
         written = len(daemon.log())
         daemon.config.write_text(spoilt)

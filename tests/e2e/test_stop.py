@@ -124,7 +124,9 @@ class Crowd:
 
     def _ask(self, client: aigen.Client, number: int) -> None:
         try:
-            end = str(client.complete(f"[[fault:delay_ms=10]] question {number}", model=MODEL, request_id=f"crowd-{number}").cache_outcome)
+            end = str(
+                client.complete(f"[[fault:delay_ms=10]] question {number}", model=MODEL, request_id=f"crowd-{number}").cache_outcome
+            )
         except aigen.OutcomeUnknown:
             end = "unknown"
         except aigen.AigenError as error:

@@ -1,7 +1,7 @@
 """A process that has imported all that a daemon needs and forks daemons out of itself, each a life of its own.
 
-A life begins in a tenth of the time that a fresh interpreter takes, so that hundreds of them fit into minutes. Commands come as JSON
-lines: `{"start": [arguments], "environ": {}, "log": path}` answers with a pid, `{"wait": pid}` with how that process ended.
+A life begins in a tenth of the time that a fresh interpreter takes, so that hundreds of them fit into minutes. Commands come as
+JSON lines: `{"start": [arguments], "environ": {}, "log": path}` answers with a pid, `{"wait": pid}` with how that process ended.
 """
 
 import importlib

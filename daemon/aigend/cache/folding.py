@@ -38,24 +38,31 @@ def fold_text(text: str, *, lower: bool) -> str:
     """
     if GREEK_VARIA in text or _has_endless_marks(text):
         return text
-    if not ("```" in text or "~~~" in text or "\t" in text or "    " in text):  # nothing that could be code
-        return _fold_prose(text, lower=lower)
+    wide = "  " in text
+    if not _may_hold_code(text, wide=wide):
+        return _fold_prose(text, lower=lower, wide=wide)
     pieces, end, text = [], 0, "\n" + text
     for code in _FENCED_OR_INDENTED.finditer(text):
-        pieces += [_fold_prose(text[end : code.start()], lower=lower), code.group()[1:]]
+        pieces += [_fold_prose(text[end : code.start()], lower=lower, wide=wide), code.group()[1:]]
         end = code.end()
-    pieces.append(_fold_prose(text[end:], lower=lower))
+    pieces.append(_fold_prose(text[end:], lower=lower, wide=wide))
     return "\n".join(piece for piece in pieces if piece)
 
 
-def _fold_prose(text: str, *, lower: bool) -> str:
+def _may_hold_code(text: str, *, wide: bool) -> bool:
+    """Return whether a text could hold a fence or an indented line; one character is sought first, which is far cheaper."""
+    return "\t" in text or (wide and "    " in text) or ("`" in text and "```" in text) or ("~" in text and "~~~" in text)
+
+
+def _fold_prose(text: str, *, lower: bool, wide: bool) -> str:
+    """Fold a text without code; `wide` says whether two spaces may stand side by side in it."""
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
         if lower:
             text = unicodedata.normalize("NFC", text.lower())  # some letters compose only in lower case
     elif lower:
         text = text.lower()
-    if _is_single_spaced(text):
+    if not wide and _is_single_spaced(text):
         return text
     if "\v" in text or "\f" in text:  # symbols to us, white space to split()
         return _WHITE_SPACE.sub(" ", text).strip(" ")
@@ -63,8 +70,8 @@ def _fold_prose(text: str, *, lower: bool) -> str:
 
 
 def _is_single_spaced(text: str) -> bool:
-    """Return whether white space stands in single spaces between words already, as in most prompts of one paragraph."""
-    return not ("  " in text or "\n" in text or "\t" in text or "\r" in text or text[:1] == " " or text[-1:] == " ")
+    """Return whether white space stands only between words in a text without double spaces, as in a prompt of one paragraph."""
+    return not ("\n" in text or "\t" in text or "\r" in text or text[:1] == " " or text[-1:] == " ")
 
 
 def _has_endless_marks(text: str) -> bool:

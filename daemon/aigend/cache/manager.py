@@ -114,6 +114,11 @@ class CacheManager:
                 if clears == self._clears:
                     return self._lift(entry)
 
+    async def holds(self, keys: Sequence[bytes]) -> bool:
+        """Return whether a look-up would find an answer now; that counts as no use of it."""
+        now = self._clock.time()
+        return any(self._memory.get(key, now) is not None for key in keys) or await self._fetch(keys) is not None
+
     def generation(self, scope: str, namespace: str) -> int:
         """Return a number that differs after each clear of the namespace."""
         return self._generations.get((scope, ""), 0) + self._generations.get((scope, namespace), 0)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aigend.clock import Clock
@@ -21,6 +21,7 @@ from aigend.providers.port import Provider, ProviderCall, ProviderFault, Provide
 from aigend.providers.registry import ProviderRegistry
 from aigend.providers.retry import Hold, Next, Verdict, verdict
 from aigend.scheduling.limits import DispatchLimits
+from aigend.scheduling.single_flight import LeaderLeftError
 from aigend.types import Answer, CallFacts, ModelRoute, Timings
 
 
@@ -32,13 +33,18 @@ class ProviderVerdictError(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """How a route ended without an answer."""
+@dataclass(slots=True)
+class _Tries:
+    """What the attempts of one call have come to so far."""
 
-    error: DomainError
-    from_provider: bool
-    stop: bool  # no other route may be tried
+    made: int = 0  # attempts whose SENT was durable
+    unknown: bool = False  # one of them may have been charged without an answer
+    verdict: DomainError | None = None  # a provider's last word
+    refusal: DomainError | None = None  # the first route's own refusal, before anything was sent on it
+
+    def refused(self, error: DomainError) -> None:
+        """Remember why a route was not tried."""
+        self.refusal = self.refusal or error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +53,8 @@ class _Turn:
 
     call: Call
     flight: AnswerFlight
+    tries: _Tries
     quoted: Quote
-    number: int  # among all attempts of the call, from 1
     on_route: int  # among the attempts on this route, from 1
     asked_at: float
     granted_at: float = 0.0
@@ -98,74 +104,94 @@ class Attempts:
             DomainError: The call was refused before anything was sent, for its caller alone.
             AlreadyKnown: The ledger knows the request id from before.
         """
-        failures: list[_Failure] = []
-        numbers = itertools.count(1)
+        tries = _Tries()
         for route in call.routes:
-            ending = await self._on_route(call, route, flight, numbers=numbers, streaming=streaming)
-            if isinstance(ending, Landing):
-                return ending
-            failures.append(ending)
-            if ending.stop:
+            landing = await self._on_route(call, route, flight, tries=tries, streaming=streaming)
+            if isinstance(landing, Landing):
+                return landing
+            if landing is Next.STOP:
                 break
-        spoken = [failure for failure in failures if failure.from_provider]
-        if spoken:
-            raise ProviderVerdictError(spoken[-1].error)
-        raise failures[0].error
+        if tries.verdict is not None:
+            raise ProviderVerdictError(tries.verdict)
+        raise tries.refusal or AssertionError("a call has at least one route")
 
     async def _on_route(
-        self, call: Call, route: ModelRoute, flight: AnswerFlight, *, numbers: Iterator[int], streaming: bool
-    ) -> Landing | _Failure:
+        self, call: Call, route: ModelRoute, flight: AnswerFlight, *, tries: _Tries, streaming: bool
+    ) -> Landing | Next:
+        """Return what one route answered, or how the call goes on without."""
         try:
             provider = await self._providers.ready(route.route.provider)
             provider.check(call.request)
             await call.snapshot.prices.load()
             quoted = quote(call, route, clock=self._clock)
         except DomainError as error:
-            return _Failure(error, from_provider=False, stop=False)
+            tries.refused(error)
+            return Next.NEXT_ROUTE
         for on_route in itertools.count(1):
-            turn = _Turn(
-                call=call, flight=flight, quoted=quoted, number=next(numbers), on_route=on_route, asked_at=self._clock.monotonic()
-            )
+            turn = _Turn(call=call, flight=flight, tries=tries, quoted=quoted, on_route=on_route, asked_at=self._clock.monotonic())
             outcome = await self._turn(turn, provider, streaming=streaming)
-            if isinstance(outcome, Landing):
+            if not isinstance(outcome, Verdict):
                 return outcome
+            tries.verdict = outcome.error
             if outcome.next is not Next.RETRY:
-                return _Failure(outcome.error, from_provider=True, stop=outcome.next is Next.STOP)
+                return outcome.next
+            _check_wanted(flight)
             await self._clock.sleep(outcome.after_s)
         raise AssertionError("unreachable")
 
-    async def _turn(self, turn: _Turn, provider: Provider, *, streaming: bool) -> Landing | Verdict:
-        await self._limits.acquire(provider.name)  # 6 schedule
+    async def _turn(self, turn: _Turn, provider: Provider, *, streaming: bool) -> Landing | Verdict | Next:
+        """Take a slot and reserve; a route that is refused either is passed by."""
+        try:
+            await self._limits.acquire(provider.name)  # 6 schedule
+        except DomainError as overloaded:
+            turn.tries.refused(overloaded)
+            return Next.NEXT_ROUTE
         try:
             turn.granted_at = self._clock.monotonic()
+            _check_wanted(turn.flight)
             reservation = await self._reserve(turn)  # 7 reserve
-            route = turn.quoted.route.route
-            span = self._watch.begin(turn.call, route, attempt=turn.number)
-            try:
-                reply = await self._call(turn, provider, number=reservation.attempt_number, streaming=streaming)  # 8 call
-            except ProviderFault as fault:
-                self._watch.failed(span, route, fault=fault.kind, duration_us=self._since(turn.granted_at))
-                return await self._rule(turn, reservation, fault)
-            except (Exception, asyncio.CancelledError) as error:
-                self._watch.failed(span, route, fault=type(error).__name__, duration_us=self._since(turn.granted_at))
-                await self._ledger.mark_unknown(reservation, reason=type(error).__name__)
-                raise
-            landing = await self._settle(turn, reservation, reply)  # 9 settle
-            self._watch.settled(span, landing)
-            return landing
+            if reservation is None:
+                return Next.NEXT_ROUTE
+            return await self._attempt(turn, provider, reservation, streaming=streaming)
         finally:
             self._limits.release(provider.name)
 
-    async def _reserve(self, turn: _Turn) -> Reservation:
-        """Book RESERVED and SENT. From the moment this is asked the flight counts as sent: a caller who leaves only detaches."""
+    async def _attempt(self, turn: _Turn, provider: Provider, reservation: Reservation, *, streaming: bool) -> Landing | Verdict:
+        route = turn.quoted.route.route
+        span = self._watch.begin(turn.call, route, attempt=turn.tries.made)
+        try:
+            reply = await self._call(turn, provider, number=reservation.attempt_number, streaming=streaming)  # 8 call
+            landing, settlement = self._landing(turn, reservation, reply)
+        except ProviderFault as fault:
+            self._watch.failed(span, route, fault=fault.kind, duration_us=self._since(turn.granted_at))
+            return await self._rule(turn, reservation, fault)
+        except (Exception, asyncio.CancelledError) as error:
+            self._watch.failed(span, route, fault=type(error).__name__, duration_us=self._since(turn.granted_at))
+            await self._book_lost(turn, reservation, error)
+            raise
+        turn.flight.answered = True
+        landing = await self._settle(landing, reservation, settlement)  # 9 settle
+        self._watch.settled(span, landing)
+        return landing
+
+    async def _reserve(self, turn: _Turn) -> Reservation | None:
+        """Book RESERVED and SENT; None where this route's budget or price refuses it.
+
+        From the moment this is asked the flight counts as sent: a caller who leaves only detaches.
+        """
         turn.flight.sent = True
-        again = turn.number > 1 or turn.call.caller.accounting.allow_repeat
+        again = turn.tries.made > 0 or turn.call.caller.accounting.allow_repeat
         self._failpoints.passing("before_intent")
         try:
             reservation = await self._ledger.reserve(self._intent(turn), allow_repeat=again)
+        except DomainError as refusal:
+            turn.flight.sent = turn.tries.unknown
+            turn.tries.refused(refusal)
+            return None
         except (Exception, asyncio.CancelledError):
-            turn.flight.sent = False  # refused, or given back by the ledger: nothing has left
+            turn.flight.sent = turn.tries.unknown  # known from before, or given back by the ledger: nothing has left
             raise
+        turn.tries.made += 1
         self._failpoints.passing("after_intent")
         return reservation
 
@@ -225,13 +251,26 @@ class Attempts:
     async def _book(self, turn: _Turn, reservation: Reservation, fault: ProviderFault, hold: Hold) -> None:
         if hold is Hold.NOTHING:
             await self._ledger.release(reservation, reason=fault.kind)
-            turn.flight.sent = False
+            turn.flight.sent = turn.tries.unknown
             return
+        turn.tries.unknown = True
         low = seen_nanos(turn.quoted, turn.visible_bytes) if hold is Hold.PARTIAL else None
         await self._ledger.mark_unknown(reservation, low_nanos=low, high_nanos=turn.quoted.bound_nanos, reason=fault.kind)
 
-    async def _settle(self, turn: _Turn, reservation: Reservation, reply: ProviderReply) -> Landing:
-        """Book the real cost, with the reply that is kept for replays, before anybody sees the answer."""
+    async def _book_lost(self, turn: _Turn, reservation: Reservation, error: BaseException) -> None:
+        """Book an attempt that was cut off, or whose answer nobody can read; what it says concerns all aboard."""
+        turn.tries.unknown = True
+        low = seen_nanos(turn.quoted, turn.visible_bytes) if turn.visible_bytes else None
+        reason = type(error).__name__
+        try:
+            await self._ledger.mark_unknown(reservation, low_nanos=low, high_nanos=turn.quoted.bound_nanos, reason=reason)
+        except DomainError as failure:
+            raise ProviderVerdictError(failure) from error
+        if isinstance(error, DomainError):
+            raise ProviderVerdictError(error) from error
+
+    def _landing(self, turn: _Turn, reservation: Reservation, reply: ProviderReply) -> tuple[Landing, Settlement]:
+        """Return the answer and what is to be booked for it, with the reply that is kept for replays."""
         billed = bill(turn.quoted, reply)
         answer = Answer(
             parts=reply.parts,
@@ -246,15 +285,20 @@ class Attempts:
         key = turn.call.key_of(turn.quoted.route)
         wire = self._codec.encode_answer(answer, key)
         kept = wire + self._codec.encode_call(facts) if turn.call.snapshot.settings.features.replay else b""
+        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts), _settlement(answer, facts, billed, reply=kept)
+
+    async def _settle(self, landing: Landing, reservation: Reservation, settlement: Settlement) -> Landing:
+        """Book the real cost before anybody sees the answer."""
         self._failpoints.passing("before_settle")
         try:
-            settled = await self._ledger.settle(reservation, _settlement(answer, facts, billed, reply=kept))
+            settled = await self._ledger.settle(reservation, settlement)
         except DomainError as error:  # the charge was made and could not be written: nobody may ask again unawares
             raise ProviderVerdictError(error) from error
         self._failpoints.passing("after_settle")
-        if settled.warnings:
-            facts = dataclasses.replace(facts, warnings=(*facts.warnings, *settled.warnings))
-        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts)
+        if not settled.warnings:
+            return landing
+        facts = dataclasses.replace(landing.facts, warnings=(*landing.facts.warnings, *settled.warnings))
+        return dataclasses.replace(landing, facts=facts)
 
     def _since(self, moment: float) -> int:
         return _micros(self._clock.monotonic() - moment)
@@ -268,7 +312,7 @@ class Attempts:
             cost=billed.cost,
             saved_nanos=sum(billed.savings.values()) if billed.savings else None,
             saved_cause=next(iter(billed.savings), None),
-            attempt_count=turn.number,
+            attempt_count=turn.tries.made,
             timings=Timings(
                 queue_us=_micros(turn.granted_at - turn.asked_at),
                 provider_us=_micros(now - turn.granted_at),
@@ -277,6 +321,16 @@ class Attempts:
             ledger_entry_id=reservation.entry_id,
             warnings=(*turn.quoted.warnings, *reservation.warnings),
         )
+
+
+def _check_wanted(flight: AnswerFlight) -> None:
+    """Stop before a further attempt is paid for that nobody waits for.
+
+    Raises:
+        LeaderLeftError: Nobody is aboard any more.
+    """
+    if flight.aboard == 0:
+        raise LeaderLeftError
 
 
 def _settlement(answer: Answer, facts: CallFacts, billed: Bill, *, reply: bytes) -> Settlement:

@@ -2,8 +2,9 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from aigend.completion.admission import check_open
 from aigend.completion.call import Reply
 from aigend.completion.engine import CompletionEngine
 from aigend.errors import DomainError
@@ -19,7 +20,11 @@ async def complete_many(engine: CompletionEngine, items: Sequence[Item], callers
         engine: Answers each request; its limits bound how many are under way.
         items: The requests.
         callers: Whose call each item is: the batch's caller with the request id `<id>/<i>` and the item's own digest.
+
+    Raises:
+        DomainError: DRAINING, for the batch as a whole, so that its caller may send it to the next daemon.
     """
+    check_open(draining=engine.draining)
 
     async def one(item: Item, caller: Caller) -> Reply:
         if isinstance(item, DomainError):
@@ -29,6 +34,6 @@ async def complete_many(engine: CompletionEngine, items: Sequence[Item], callers
     return await asyncio.gather(*(one(item, caller) for item, caller in zip(items, callers, strict=True)), return_exceptions=True)
 
 
-def item_caller(caller: Caller, index: int, digest: bytes) -> Caller:
+def item_caller(caller: Caller, index: int, digest_of: Callable[[], bytes]) -> Caller:
     """Return whose call the item at `index` of a batch is."""
-    return dataclasses.replace(caller, request_id=f"{caller.request_id}/{index}", request_digest=digest)
+    return dataclasses.replace(caller, request_id=f"{caller.request_id}/{index}", digest_of=digest_of)

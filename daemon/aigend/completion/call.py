@@ -19,6 +19,7 @@ class Call:
     routes: tuple[ModelRoute, ...]  # in the order in which they are tried
     keys: tuple[bytes, ...]  # one for each route
     generation: int  # of the cache namespace, taken before the look-up
+    repeat_generation: int  # of the fast path, taken with the snapshot: what was decided under older settings does not enter it
 
     @property
     def mode(self) -> CacheMode:

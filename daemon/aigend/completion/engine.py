@@ -107,7 +107,7 @@ class CompletionEngine:
             DomainError: As `complete`, for what can't be sent.
         """
         call = self._begin(request, caller)
-        cached = call.looks_up and (self._free.peek(call) or await self._cache.load(call.catalog_keys)) is not None
+        cached = call.looks_up and await self._cache.holds(call.catalog_keys)
         await call.snapshot.prices.load()
         return [quote(call, route, clock=self._clock) for route in call.routes], cached
 
@@ -128,6 +128,7 @@ class CompletionEngine:
             routes=routes,
             keys=keys,
             generation=self._cache.generation(caller.scope, request.namespace),
+            repeat_generation=self._free.generation,
         )
 
     async def _answer_free(self, call: Call, origin: Origin | None) -> Reply | None:

@@ -40,6 +40,11 @@ class FreeAnswers:
         self._suffix = lru_cache(maxsize=1_024)(self._encode_suffix)
         cache.on_clear.append(self._repeats.invalidate)
 
+    @property
+    def generation(self) -> int:
+        """A number that differs after each change of what decides how requests are answered."""
+        return self._repeats.generation
+
     def forget_repeats(self) -> None:
         """Send all bytes the long way again: something changed that decides how requests are answered."""
         self._repeats.invalidate()
@@ -59,6 +64,9 @@ class FreeAnswers:
         entry = self._cache.peek(record.key)
         if entry is None:
             return None
+        if entry.saved_nanos != record.saved_nanos:  # a REFRESH put another answer under the key
+            record.saved_nanos = entry.saved_nanos
+            record.suffix = self._suffix(record.requested_model, CacheOutcome.HIT, entry.saved_nanos)
         total_us = int((time.perf_counter() - started) * 1e6)
         cell.add(self._clock.time(), record.saved_nanos, total_us)
         self._cache.count_hit(total_us)
@@ -96,9 +104,11 @@ class FreeAnswers:
         return Reply(response, CacheOutcome.REPLAY)
 
     def _remember(self, call: Call, entry: MemoryEntry, origin: Origin, *, suffix: bytes, cell: HitCell) -> None:
+        if call.repeat_generation != self._repeats.generation:
+            return
         record = self._repeats.find(call.caller.scope, origin.digest)
         if record is None or record.key != entry.key:
-            record = Repeat(self._repeats.generation, entry.key, suffix, entry.saved_nanos)
+            record = Repeat(self._repeats.generation, entry.key, call.requested_model, suffix, entry.saved_nanos)
             self._repeats.remember(call.caller.scope, origin.digest, record)
         record.add_cell(origin.account, cell)
 

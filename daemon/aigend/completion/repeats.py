@@ -27,6 +27,7 @@ class Repeat:
 
     generation: int
     key: bytes
+    requested_model: str
     suffix: bytes  # what follows the answer in the response, except request id and timings
     saved_nanos: int | None
     cells: dict[bytes, HitCell] = field(default_factory=dict)  # by the accounting metadata

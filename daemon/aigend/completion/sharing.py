@@ -74,7 +74,7 @@ class Sharing:
         """Yield the events of a call and at last its reply.
 
         Raises:
-            DomainError: Why there is no answer.
+            DomainError: Why there is no answer; DRAINING once all work was ended.
             AlreadyKnown: The ledger knows the request id from before.
         """
         while True:
@@ -89,7 +89,8 @@ class Sharing:
                     async with aclosing(flight.events()) as events:
                         async for event in events:
                             yield event
-                    landing = await (work or flight.result())
+                    cut = work is None or work.cancelled()  # before its first step, so that it has no end of its own
+                    landing = await (flight.result() if cut else work)
             except LeaderLeftError:
                 continue
             yield self._reply(call, landing, leads=leads, repeats=repeated is not None)
@@ -98,10 +99,10 @@ class Sharing:
     async def close(self) -> None:
         """End all work: what was sent is booked as unknown, what was not is refused; then wait for the disk."""
         self._closing = True
-        await asyncio.sleep(0)  # what was begun in this moment must have run a step: a task cancelled before tells nobody of its end
-        for work in self._work.values():
-            work.cancel()
-        await asyncio.gather(*self._work.values(), *self._chores, return_exceptions=True)
+        for flight in self._work:
+            self._cut(flight)
+        await asyncio.gather(*self._work.values(), return_exceptions=True)
+        await asyncio.gather(*self._chores, return_exceptions=True)
 
     async def settled(self) -> None:
         """Wait until no flight is under way."""
@@ -118,12 +119,13 @@ class Sharing:
                 raise _stopping()
             self._known_ids.begin(call, flight)
             self._work[flight] = asyncio.create_task(self._lead(call, flight, streaming=streaming))
-            self._work[flight].add_done_callback(lambda work: self._end_work(flight, work))
+            self._work[flight].add_done_callback(lambda work: self._end_work(call, flight, work))
         return flight, leads
 
     @contextmanager
     def _seat(self, flight: AnswerFlight, *, leads: bool) -> Iterator[None]:
         flight.aboard += 1
+        self._orphans.discard(flight)
         try:
             yield
         finally:
@@ -134,10 +136,15 @@ class Sharing:
     def _step_off(self, flight: AnswerFlight, *, leads: bool) -> None:
         """A caller left early: its own work ends with it while that is free, an orphan runs on within bounds."""
         if leads and not flight.sent:
-            self._work[flight].cancel()
+            self._cut(flight)
         elif flight.aboard == 0 and len(self._orphans) < self._max_orphans:
             self._orphans.add(flight)
         elif flight.aboard == 0:
+            self._cut(flight)
+
+    def _cut(self, flight: AnswerFlight) -> None:
+        """End a flight's work, except where only the booking is missing: that takes no time, and the answer is paid for."""
+        if not flight.answered:
             self._work[flight].cancel()
 
     async def _lead(self, call: Call, flight: AnswerFlight, *, streaming: bool) -> Landing:
@@ -161,11 +168,13 @@ class Sharing:
         self._flights.leave(flight)
         self._known_ids.end(call, flight)
 
-    def _end_work(self, flight: AnswerFlight, work: "asyncio.Task[Landing]") -> None:
+    def _end_work(self, call: Call, flight: AnswerFlight, work: "asyncio.Task[Landing]") -> None:
         del self._work[flight]
         self._orphans.discard(flight)
-        if not work.cancelled():
-            work.exception()  # its caller may have gone: mark it as seen
+        error = asyncio.CancelledError() if work.cancelled() else work.exception()  # asking for it marks it as seen
+        if error is not None and not flight.landed:  # cut before its first step, or a defect while the answer was kept
+            self._leave(call, flight)
+            flight.fail(self._endings(call, flight, error)[1])
 
     def _endings(self, call: Call, flight: AnswerFlight, error: BaseException) -> tuple[BaseException, BaseException]:
         """Return what the leader and what the others get: only a provider's verdict is everybody's."""

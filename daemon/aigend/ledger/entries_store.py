@@ -155,7 +155,7 @@ def _entry(row: tuple[Any, ...]) -> LedgerEntry:
         usage=usage,
         provider_usage_json=row[14],
         reserved_nanos=held,
-        cost=Cost(nanos=row[17], basis=CostBasis(row[18]), price_entry_id=row[19]),
+        cost=Cost(nanos=0 if state is AttemptState.RELEASED else row[17], basis=CostBasis(row[18]), price_entry_id=row[19]),
         flags=tuple(json.loads(row[20])),
         create_time=row[21] / 1e6,
         update_time=row[22] / 1e6,

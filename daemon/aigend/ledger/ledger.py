@@ -59,6 +59,9 @@ class Ledger:
         settings: How long replies are kept and how large they may be together.
         budgets: What limits hold.
         on_fault: Called on the event loop with a sentence that an operator must read: lost tail, corrected counter, failed storage.
+
+    Attributes:
+        on_threshold: Called on the event loop when spending has passed a threshold of a budget.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Ledger:
         self.path = path
         self.hits = HitCounters()
         self.epoch = 0
+        self.on_threshold: list[Callable[[], None]] = []
         self._clock = clock
         self._keep = replies.Keep(ttl_us=int(settings.reply_ttl_s * 1e6), max_bytes=settings.reply_max_bytes)
         self._budgets = budgets
@@ -296,6 +300,8 @@ class Ledger:
         self._known.update(intent, state, change, now=self._clock.time())
         for warning in change.warnings:
             _log.warning("budget_threshold", text=warning)
+        for listener in self.on_threshold if change.warnings else ():
+            listener()
 
     def _give_back(self, done: "asyncio.Future[Change]", intent: Intent) -> None:
         """Release an attempt whose caller was cancelled before it could send anything."""

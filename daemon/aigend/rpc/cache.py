@@ -1,17 +1,19 @@
 """CacheService: what the response cache holds, how it does, and how it is cleared."""
 
 import re
+from collections.abc import Callable
 
 from aigen.v1 import cache_pb2 as pb
 from aigen.v1 import completion_pb2
 
 from aigend.cache.entry import CacheEntryInfo, CacheFilter
 from aigend.cache.manager import CacheManager
+from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason, invalid
 from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.caller import LOCAL_SCOPE
-from aigend.rpc.daemon import seconds_of, timestamp
 from aigend.rpc.paging import check_page_size
+from aigend.rpc.times import seconds_of, timestamp
 
 KEY_BYTES = 32
 _KEY_PREFIX = re.compile(r"[0-9a-fA-F]{0,64}\Z")
@@ -23,11 +25,13 @@ class CacheServicer:
     Args:
         cache: The response cache.
         codec: Spells stored answers.
+        snapshot: Returns the settings in force, which say whether the cache is on.
     """
 
-    def __init__(self, cache: CacheManager, codec: WireCodec) -> None:
+    def __init__(self, cache: CacheManager, codec: WireCodec, snapshot: Callable[[], Snapshot]) -> None:
         self._cache = cache
         self._codec = codec
+        self._snapshot = snapshot
 
     async def get_cache_stats(self, _: pb.GetCacheStatsRequest) -> pb.GetCacheStatsResponse:
         """Say how large the cache is and how well it does."""
@@ -43,7 +47,7 @@ class CacheServicer:
             mean_hit_latency_us=stats.mean_hit_latency_us,
             memory_entry_count=stats.memory_entry_count,
             memory_size_bytes=stats.memory_size_bytes,
-            storing=stats.storing,
+            storing=stats.storing and self._snapshot().settings.features.cache,
         )
 
     async def list_cache_entries(self, request: pb.ListCacheEntriesRequest) -> pb.ListCacheEntriesResponse:

@@ -1,7 +1,7 @@
 """Whose call it is: the metadata beside a request."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -84,20 +84,20 @@ def _check_labels(labels: dict[str, str]) -> None:
     if len(labels) > MAX_LABELS:
         raise invalid("accounting.labels", f"{len(labels)} labels", f"at most {MAX_LABELS}")
     for key, value in labels.items():
-        if not 1 <= len(key) <= MAX_LABEL or len(value) > MAX_LABEL:
+        if not 1 <= len(key) <= MAX_LABEL or len(value) > MAX_LABEL or not (key + value).isprintable():
             raise invalid(
                 f"accounting.labels[{key[:MAX_LABEL]!r}]",
                 value,
-                f"keys of 1 to {MAX_LABEL} and values of at most {MAX_LABEL} characters",
+                f"keys of 1 to {MAX_LABEL} and values of at most {MAX_LABEL} printable characters",
             )
 
 
-def make_caller(sender: Sender, *, digest: bytes, deadline: float | None, traceparent: str = "") -> Caller:
+def make_caller(sender: Sender, *, digest_of: Callable[[], bytes], deadline: float | None, traceparent: str = "") -> Caller:
     """Return the checked caller of one call.
 
     Args:
         sender: Its metadata.
-        digest: Of the whole request, deterministically serialized.
+        digest_of: Computes the digest of the whole request, deterministically serialized.
         deadline: When the caller stops waiting, by the monotonic clock.
         traceparent: Of the span that the call runs in; empty where it is not traced.
 
@@ -108,7 +108,7 @@ def make_caller(sender: Sender, *, digest: bytes, deadline: float | None, tracep
         scope=LOCAL_SCOPE,
         request_id=check_request_id(sender.request_id),
         accounting=unpack_accounting(sender.account),
-        request_digest=digest,
+        digest_of=digest_of,
         deadline=deadline,
         traceparent=traceparent,
     )

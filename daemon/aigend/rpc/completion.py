@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 
 import grpc
 from aigen.v1 import completion_pb2
@@ -17,6 +18,7 @@ from aigend.completion.repeats import Origin
 from aigend.errors import DomainError, invalid
 from aigend.rpc.answer_codec import pack_tool_call
 from aigend.rpc.caller import LOCAL_SCOPE, MAX_REQUEST_ID, Sender, make_caller, read_metadata
+from aigend.rpc.content import refuse_unknown
 from aigend.rpc.request import check_size, parse_request, unpack_request
 from aigend.rpc.spans import ended, note
 from aigend.rpc.status import as_domain_error, status_proto
@@ -52,12 +54,16 @@ class CompletionServicer:
             response = self._engine.answer_repeat(origin, LOCAL_SCOPE, sender.request_id, started)
             if response is not None:
                 return response
+        if span is None:
+            return (await self._complete(data, sender, context, None, origin)).response
         with ended(span):
-            message = parse_request(data, max_bytes=self._max_bytes)
-            caller = self._caller(sender, message, context, span)
-            reply = await self._engine.complete(unpack_request(message), caller, origin)
-            note(span, caller, reply)
+            reply = await self._complete(data, sender, context, span, origin)
+            note(span, sender.request_id, reply)
             return reply.response
+
+    async def _complete(self, data: bytes, sender: Sender, context: Context, span: Span | None, origin: Origin) -> Reply:
+        message = parse_request(data, max_bytes=self._max_bytes)
+        return await self._engine.complete(unpack_request(message), self._caller(sender, message, context, span), origin)
 
     async def stream_complete(self, data: bytes, context: Context) -> AsyncGenerator[bytes, None]:
         """Answer one request as a stream."""
@@ -76,12 +82,14 @@ class CompletionServicer:
     async def batch_complete(self, data: bytes, context: Context) -> bytes:
         """Answer many requests."""
         check_size(len(data), self._max_bytes)
-        messages = completion_pb2.BatchCompleteRequest.FromString(data).completions
+        batch = completion_pb2.BatchCompleteRequest.FromString(data)
+        refuse_unknown(batch, "request")
+        messages = batch.completions
         most = self._engine.snapshot.settings.limits.batch_items
         if not 1 <= len(messages) <= most:
             raise invalid("completions", f"{len(messages)} requests", f"1 to {most}")
         caller = self._caller(read_metadata(context.invocation_metadata()), _Request(), context)  # type: ignore[arg-type]
-        callers = [item_caller(caller, index, request_digest(message)) for index, message in enumerate(messages)]
+        callers = [item_caller(caller, index, partial(request_digest, message)) for index, message in enumerate(messages)]
         ends = await complete_many(self._engine, [_item(message) for message in messages], callers)
         return completion_pb2.BatchCompleteResponse(results=[_result(end) for end in ends]).SerializeToString()
 
@@ -101,7 +109,7 @@ class CompletionServicer:
         remaining = context.time_remaining()
         deadline = None if remaining is None else self._clock.monotonic() + remaining
         traceparent = "" if span is None else span.traceparent
-        return make_caller(sender, digest=request_digest(message), deadline=deadline, traceparent=traceparent)
+        return make_caller(sender, digest_of=partial(request_digest, message), deadline=deadline, traceparent=traceparent)
 
 
 class _Shown:
@@ -144,6 +152,7 @@ def request_digest(message: _Request) -> bytes:
 
 
 def _completion_of(message: completion_pb2.StreamCompleteRequest | completion_pb2.EstimateCostRequest) -> _Request:
+    refuse_unknown(message, "request")
     if not message.HasField("completion"):
         raise invalid("completion", "unset", "a CompleteRequest")
     return message.completion

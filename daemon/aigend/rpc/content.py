@@ -65,6 +65,7 @@ def _part(part: message_pb2.Part, field: str, *, allowed: tuple[str, ...]) -> Pa
         raise invalid(f"{field}.content", kind or "unset", ", ".join(allowed))
     mark = None
     if part.HasField("prompt_cache_mark"):
+        refuse_unknown(part.prompt_cache_mark, f"{field}.prompt_cache_mark")
         mark = part.prompt_cache_mark.ttl_seconds
         if mark not in (0, 300, 3_600):
             raise invalid(f"{field}.prompt_cache_mark.ttl_seconds", mark, "0, 300 or 3600")

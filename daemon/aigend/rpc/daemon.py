@@ -6,13 +6,12 @@ from enum import StrEnum
 from typing import Protocol
 
 from aigen.v1 import daemon_pb2 as pb
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from aigend.config import FlatSetting
 from aigend.errors import invalid
 from aigend.ledger.entries import BudgetState
 from aigend.rpc.enums import EnumPair
+from aigend.rpc.times import seconds_of, timestamp
 
 MAX_DRAIN_S = 3_600.0
 
@@ -107,18 +106,6 @@ def _timeout(request: pb.DrainRequest) -> float | None:
     if not 0 <= seconds <= MAX_DRAIN_S:
         raise invalid("timeout", f"{seconds} s", f"0 to {MAX_DRAIN_S} s")
     return seconds
-
-
-def seconds_of(duration: Duration) -> float:
-    """Return a duration in seconds."""
-    return duration.seconds + duration.nanos / 1e9
-
-
-def timestamp(seconds: float) -> Timestamp:
-    """Return a wall-clock time as a message."""
-    message = Timestamp()
-    message.FromNanoseconds(int(seconds * 1e9))
-    return message
 
 
 def _pack_status(report: StatusReport) -> pb.GetStatusResponse:

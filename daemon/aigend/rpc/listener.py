@@ -18,6 +18,7 @@ from aigend.rpc.serving import Guard, method, service
 from aigend.rpc.usage import UsageServicer
 
 TRANSPORT_BYTES = 34_603_008  # 33 MiB: ours is 32, so that our own error arrives and not the transport's
+METADATA_BYTES = 65_536  # above the half of the absolute bound calls are refused by chance
 SOCKET_UMASK = 0o177
 SERVICES = tuple(
     f"aigen.v1.{name}" for name in ("CompletionService", "CacheService", "UsageService", "ModelService", "DaemonService")
@@ -92,6 +93,8 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", TRANSPORT_BYTES),
     ("grpc.max_send_message_length", TRANSPORT_BYTES),
     ("grpc.so_reuseport", 0),
+    ("grpc.max_metadata_size", METADATA_BYTES),  # what Accounting may hold is more than the default of 8 KiB
+    ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
 )
 
 

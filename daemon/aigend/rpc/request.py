@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aigen.v1 import completion_pb2, message_pb2
@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from aigend.errors import DomainError, Reason, invalid
 from aigend.rpc.content import refuse_unknown, unpack_messages, unpack_system
 from aigend.rpc.enums import EFFORT, FORMAT, LANE, MODE, NORMALIZATION, STRATEGY, TOOL_CHOICE
+from aigend.rpc.times import moment_of, seconds_of
 from aigend.types import (
     CompletionRequest,
     PromptCaching,
@@ -129,7 +130,7 @@ def _namespace(namespace: str) -> str:
 
 
 def _ttl(ttl: Duration) -> float:
-    seconds = ttl.seconds + ttl.nanos / 1e9
+    seconds = seconds_of(ttl)
     if not 0 < seconds <= MAX_TTL_S:
         raise invalid("ttl", f"{seconds} s", f"above 0 to {MAX_TTL_S} s")
     return seconds
@@ -148,17 +149,24 @@ def read_json(field: str, text: str) -> object:
         DomainError: INVALID_REQUEST naming the field and where its text is not JSON.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text, parse_constant=_no_number)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can't be sent
     except ValueError as error:
         raise invalid(field, text, f"JSON ({error})") from error
     except RecursionError as error:
         raise invalid(field, text, "JSON that is not nested that deep") from error
+    return value
 
 
-def _tools(tools: Iterable[message_pb2.Tool]) -> tuple[Tool, ...]:
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _tools(tools: Sequence[message_pb2.Tool]) -> tuple[Tool, ...]:
+    if len(tools) > MAX_TOOLS:
+        raise invalid("tools", f"{len(tools)} tools", f"at most {MAX_TOOLS}")
     given = tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools))
-    if len(given) > MAX_TOOLS:
-        raise invalid("tools", f"{len(given)} tools", f"at most {MAX_TOOLS}")
     names = [tool.name for tool in given]
     twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if twice is not None:
@@ -183,6 +191,7 @@ def _check_identifier(field: str, value: str) -> None:
 
 def _tool_choice(message: completion_pb2.CompleteRequest) -> ToolChoice:
     choice = message.tool_choice
+    refuse_unknown(choice, "tool_choice")
     mode = TOOL_CHOICE.unpack(choice.mode, "tool_choice.mode") or ToolChoiceMode.AUTO
     names = [tool.name for tool in message.tools]
     if mode is ToolChoiceMode.NAMED and choice.name not in names:
@@ -195,6 +204,7 @@ def _tool_choice(message: completion_pb2.CompleteRequest) -> ToolChoice:
 
 
 def _response_format(given: message_pb2.ResponseFormat) -> ResponseFormat:
+    refuse_unknown(given, "response_format")
     kind = FORMAT.unpack(given.type, "response_format.type") or ResponseFormatType.TEXT
     if (kind is ResponseFormatType.JSON_SCHEMA) != bool(given.json_schema):
         raise invalid("response_format.json_schema", given.json_schema, "a JSON Schema exactly with type JSON_SCHEMA")
@@ -206,6 +216,7 @@ def _response_format(given: message_pb2.ResponseFormat) -> ResponseFormat:
 
 
 def _prompt_caching(given: completion_pb2.PromptCaching) -> PromptCaching:
+    refuse_unknown(given, "prompt_caching")
     if given.ttl_seconds not in (0, 300, 3_600):
         raise invalid("prompt_caching.ttl_seconds", given.ttl_seconds, "0, 300 or 3600")
     return PromptCaching(enabled=given.enabled if given.HasField("enabled") else None, ttl_s=given.ttl_seconds)
@@ -243,6 +254,6 @@ _READERS: dict[str, tuple[str, Callable[[completion_pb2.CompleteRequest], object
     "normalization": ("normalization", lambda m: NORMALIZATION.unpack(m.normalization, "normalization")),
     "similarity": ("similarity", lambda m: _number("similarity", m.similarity, low=0, high=1, above=True)),
     "lane": ("lane", lambda m: LANE.unpack(m.lane, "lane")),
-    "complete_by": ("complete_by", lambda m: m.complete_by.ToNanoseconds() / 1e9),
+    "complete_by": ("complete_by", lambda m: moment_of("complete_by", m.complete_by)),
     "prompt_caching": ("prompt_caching", lambda m: _prompt_caching(m.prompt_caching)),
 }

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 
 from aigend.completion.ports import CallMeter
 from aigend.errors import invalid
-from aigend.rpc.status import CODES, as_domain_error, trailers
+from aigend.rpc.status import CODES, LONGEST_TEXT, as_domain_error, shortened, trailers
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Unary = Callable[[bytes, Context], Awaitable[bytes]]
@@ -62,7 +62,7 @@ class Guard:
             error = invalid("request", "not a protobuf message", "the serialized request of this method, in UTF-8")
         shown = as_domain_error(error)
         self._meter.count_failure(shown.reason)
-        await context.abort(CODES[shown.reason], shown.text, trailers(shown))
+        await context.abort(CODES[shown.reason], shortened(shown.text, LONGEST_TEXT), trailers(shown))
 
 
 def method(request: type[Request], handle: Callable[[Request], Awaitable[Message]]) -> Unary:

@@ -7,7 +7,6 @@ from aigend.completion.call import Reply
 from aigend.errors import DomainError
 from aigend.telemetry import names
 from aigend.telemetry.tracing import Span
-from aigend.types import Caller
 
 
 @contextmanager
@@ -27,7 +26,6 @@ def ended(span: Span | None) -> Iterator[None]:
             span.end(error_type=error_type)
 
 
-def note(span: Span | None, caller: Caller, reply: Reply) -> None:
+def note(span: Span, request_id: str, reply: Reply) -> None:
     """Note whose call it was and where its answer came from."""
-    if span is not None:
-        span.set({names.REQUEST_ID: caller.request_id, names.CACHE_OUTCOME: str(reply.outcome)})
+    span.set({names.REQUEST_ID: request_id, names.CACHE_OUTCOME: str(reply.outcome)})

@@ -43,6 +43,8 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.DAEMON_FAULT: grpc.StatusCode.INTERNAL,
 }
 
+LONGEST_TEXT = 2_000  # characters; an error travels in trailers, which clients bound
+LONGEST_FACT = 1_000
 log = logging.getLogger("aigend.rpc")
 
 
@@ -57,12 +59,24 @@ def as_domain_error(error: BaseException) -> DomainError:
 
 def status_proto(error: DomainError) -> status_pb2.Status:
     """Return the `google.rpc.Status` of an error, with its ErrorInfo and, where waiting helps, its RetryInfo."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))]
+    facts = {key: shortened(value, LONGEST_FACT) for key, value in error.metadata.items()}
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts))]
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration()
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code_pb2.Code.Value(CODES[error.reason].name), message=error.text, details=details)
+    text = shortened(error.text, LONGEST_TEXT)
+    return status_pb2.Status(code=code_pb2.Code.Value(CODES[error.reason].name), message=text, details=details)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most so many characters; one that was cut ends in dots.
+
+    Example:
+        >>> shortened("abcdefgh", 6)
+        'abc...'
+    """
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def trailers(error: DomainError) -> tuple[tuple[str, str | bytes], ...]:

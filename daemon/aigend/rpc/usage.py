@@ -4,19 +4,19 @@ from collections.abc import Callable, Mapping
 
 from aigen.v1 import usage_pb2 as pb
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import invalid
+from aigend.ledger.entries import AttemptState
 from aigend.ledger.entries_store import EntriesQuery, LedgerEntry, list_entries
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.stats import Percentiles, Stats, StatsRow, Totals, compute
 from aigend.ledger.stats_query import Dimension, Period, StatsQuery, UsageFilter, stats_query
 from aigend.rpc.answer_codec import pack_usage
 from aigend.rpc.caller import LOCAL_SCOPE
-from aigend.rpc.daemon import timestamp
-from aigend.rpc.enums import ATTEMPT_STATE, BASIS, CAUSE, OUTCOME, EnumPair
+from aigend.rpc.enums import ATTEMPT_STATE, BASIS, CAUSE, OUTCOME, EnumPair, Word
+from aigend.rpc.times import moment_of, timestamp
 from aigend.types import SavingsCause
 
 PERIOD = EnumPair(Period, pb.Period.DESCRIPTOR, "PERIOD")
@@ -60,25 +60,24 @@ class UsageServicer:
             end=_moment(request, "end_time"),
             time_zone=request.time_zone or settings.time_zone,
             week_start=settings.week_start,
-            group_by=[_dimension(number, index) for index, number in enumerate(request.group_by)],
+            group_by=[_given(GROUP_BY, number, f"group_by[{index}]") for index, number in enumerate(request.group_by)],
             label_key=request.label_key,
             usage_filter=_filter(request.filter),
         )
 
 
-def _dimension(number: int, index: int) -> Dimension:
-    field = f"group_by[{index}]"
-    dimension = GROUP_BY.unpack(number, field)
-    if dimension is None:
-        raise invalid(field, "unset", GROUP_BY.allowed)
-    return dimension
+def _given(pair: EnumPair[Word], number: int, field: str) -> Word:
+    """Return the word of a number that must be set."""
+    word = pair.unpack(number, field)
+    if word is None:
+        raise invalid(field, "unset", pair.allowed)
+    return word
 
 
 def _moment(request: Message, field: str) -> float | None:
     if not request.HasField(field):
         return None
-    stamp: Timestamp = getattr(request, field)
-    return stamp.ToNanoseconds() / 1e9
+    return moment_of(field, getattr(request, field))
 
 
 def _filter(message: pb.UsageFilter) -> UsageFilter:
@@ -95,13 +94,12 @@ def _filter(message: pb.UsageFilter) -> UsageFilter:
 
 
 def _entries_query(request: pb.ListLedgerEntriesRequest) -> EntriesQuery:
-    states = tuple(state for number in request.states if (state := ATTEMPT_STATE.unpack(number, "states")) is not None)
     return EntriesQuery(
         scope=LOCAL_SCOPE,
         filter=_filter(request.filter),
         start=_moment(request, "start_time"),
         end=_moment(request, "end_time"),
-        states=states,
+        states=tuple(_given(ATTEMPT_STATE, number, f"states[{index}]") for index, number in enumerate(request.states)),
         request_id=request.request_id,
         page_size=request.page_size,
         page_token=request.page_token,
@@ -171,7 +169,7 @@ def _pack_entry(entry: LedgerEntry) -> pb.LedgerEntry:
         provider_usage_json=entry.provider_usage_json,
         reserved_usd_nanos=entry.reserved_nanos,
         cost_usd_nanos=entry.cost.nanos,
-        cost_basis=BASIS.pack(entry.cost.basis),
+        cost_basis=BASIS.pack(entry.cost.basis) if entry.state is AttemptState.SETTLED else None,
         price_entry_id=entry.cost.price_entry_id,
         flags=entry.flags,
         create_time=timestamp(entry.create_time),

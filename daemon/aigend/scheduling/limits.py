@@ -90,7 +90,7 @@ class DispatchLimits:
         for waiter in list(self._waiting):
             if self.in_flight >= self.total:
                 return
-            if self._free(waiter.provider):
+            if self._free(waiter.provider) and not waiter.granted.cancelled():  # one that is leaving takes itself away
                 self._waiting.remove(waiter)
                 self._under_way[waiter.provider] += 1
                 waiter.granted.set_result(None)

@@ -26,6 +26,7 @@ class Flight(Generic[Landing, Event, Terms]):
 
     Attributes:
         sent: Whether the request may have left, so that it is paid for whether or not anybody still waits.
+        answered: Whether the answer has been read whole: cutting the work off would save nothing.
         aboard: How many wait for the landing, the leader's caller included.
         terms: On what terms the landing is kept; set by the first who wants it kept.
     """
@@ -33,6 +34,7 @@ class Flight(Generic[Landing, Event, Terms]):
     def __init__(self, key: Hashable | None, *, buffer_bytes: int) -> None:
         self.key = key
         self.sent = False
+        self.answered = False
         self.aboard = 0
         self.terms: Terms | None = None
         self._landing: asyncio.Future[Landing] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,7 @@
 """The life of a request: answered from the cache, from a call in flight, or from a provider, and counted exactly."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,7 @@ async def test_64_equal_calls_are_paid_once(house: Spine) -> None:
     house.one.hold()
     calls = [house.start() for _ in range(64)]
     await house.one.arrived(1)
+    await house.boarded(64)
     house.one.release()
     outcomes = [reply.outcome for reply in await asyncio.gather(*calls)]
     assert outcomes.count(CacheOutcome.COALESCED) == 63
@@ -151,7 +152,7 @@ async def test_followers_keep_on_when_the_leaders_caller_leaves_after_sent(house
     leader = house.start()
     await house.one.arrived(1)
     follower = house.start()
-    await settle()
+    await house.boarded(2)
     leader.cancel()
     await settle()
     house.one.release()
@@ -192,8 +193,10 @@ async def test_next_follower_leads_when_the_leader_leaves_before_sent(tmp_path: 
         house.one.hold()
         other = house.start("another question")
         await house.one.arrived(1)
-        leader, follower = house.start(), house.start()
-        await settle()
+        leader = house.start()
+        await house.boarded(2)
+        follower = house.start()
+        await house.boarded(3)
         leader.cancel()
         await settle()
         house.one.release()
@@ -218,6 +221,7 @@ async def test_followers_inherit_the_providers_verdict(house: Spine) -> None:
     house.one.will(ProviderFault(FaultKind.REJECTED, "no", provider="one", status=400))
     calls = [house.start() for _ in range(5)]
     await house.one.arrived(1)
+    await house.boarded(5)
     house.one.release()
     errors = await asyncio.gather(*calls, return_exceptions=True)
     assert {error.reason for error in errors} == {Reason.PROVIDER_REFUSED}
@@ -230,6 +234,7 @@ async def test_unknown_outcome_is_everybodys_and_never_sent_again(house: Spine) 
     house.one.will(ProviderFault(FaultKind.RESET, "reset", provider="one"))
     calls = [house.start(request_id=f"id-{number}") for number in range(3)]
     await house.one.arrived(1)
+    await house.boarded(3)
     house.one.release()
     errors = await asyncio.gather(*calls, return_exceptions=True)
     assert {error.reason for error in errors} == {Reason.OUTCOME_UNKNOWN}
@@ -293,7 +298,7 @@ async def test_id_in_flight_is_joined(house: Spine) -> None:
     first = house.start(request_id="id", mode=CacheMode.BYPASS)
     await house.one.arrived(1)
     second = house.start(request_id="id", mode=CacheMode.BYPASS)
-    await settle()
+    await house.boarded(2)
     house.one.release()
     assert (await first).response == (await second).response
     assert len(house.one.calls) == 1
@@ -523,3 +528,99 @@ class TestRepeats:
         async with spine(tmp_path, limits={"repeat_index_bytes": 0}) as house:
             await self._warm(house)
             assert self._repeat(house) is None
+
+    async def test_refreshed_answer_is_told_with_its_own_savings(self, house: Spine) -> None:
+        """After a REFRESH the same bytes get the new answer and what that one saves."""
+        house.one.will(fake_reply("short"), fake_reply("a much longer answer that costs more than the short one"))
+        await self._warm(house)
+        await house.ask(mode=CacheMode.REFRESH)
+        response = self._repeat(house)
+        slow = read(await house.ask())
+        assert response is not None
+        assert (response.text, response.saved_usd_nanos) == (slow.text, slow.saved_usd_nanos)
+        totals = (await house.stats()).totals
+        assert totals.savings[0].saved_nanos == 2 * slow.saved_usd_nanos + (10 * 1_000 + 1 * 10_000)
+
+    async def _warm_during(self, house: Spine, monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+        """Answer a call from the disk, and let something change while it waits for the disk."""
+        await house.ask()
+        await asyncio.gather(*house.sharing._chores)  # until the disk has it
+        house.cache._memory.drop_where(lambda _: True)
+        load = house.cache.load
+
+        async def changing(keys):
+            found = await load(keys)
+            change()
+            return found
+
+        monkeypatch.setattr(house.cache, "load", changing)
+        await house.engine.complete(question(), caller(), origin())
+
+    async def test_call_under_way_while_settings_change_does_not_enter(
+        self, house: Spine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What a call was resolved to under old settings is not remembered for the new ones."""
+        await self._warm_during(house, monkeypatch, lambda: house.engine.swap(make_snapshot(make_settings())))
+        assert self._repeat(house) is None
+
+    async def test_call_under_way_while_draining_begins_does_not_enter(
+        self, house: Spine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A hit that ends after drain opens no fast path into a daemon that admits nobody."""
+        await self._warm_during(house, monkeypatch, house.engine.drain)
+        assert self._repeat(house) is None
+
+    async def test_call_from_the_disk_enters_where_nothing_changes(self, house: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Control: without a change the same call enters."""
+        await self._warm_during(house, monkeypatch, lambda: None)
+        assert self._repeat(house) is not None
+
+    async def test_budget_threshold_invalidates(self, tmp_path: Path) -> None:
+        """When spending passes a threshold of a budget, the bytes go the long way once more."""
+        budget = {"name": "all", "period": "daily", "limit_usd": "0.0003", "action": "warn"}
+        async with spine(tmp_path, budgets=[budget]) as house:
+            await self._warm(house)
+            assert self._repeat(house) is not None
+            await house.ask("another question", model="two/model-2")
+            assert self._repeat(house) is None
+
+    async def test_spending_below_a_threshold_changes_nothing(self, tmp_path: Path) -> None:
+        """Control: a paid call that passes no threshold leaves the fast path open."""
+        budget = {"name": "all", "period": "daily", "limit_usd": "1000", "action": "warn"}
+        async with spine(tmp_path, budgets=[budget]) as house:
+            await self._warm(house)
+            await house.ask("another question", model="two/model-2")
+            assert self._repeat(house) is not None
+
+    @pytest.mark.parametrize("change", ["swap", "drain", "clear"])
+    async def test_without_the_generation_stale_records_would_answer(
+        self, house: Spine, monkeypatch: pytest.MonkeyPatch, change: str
+    ) -> None:
+        """Control: were invalidating to do nothing, the same bytes would be answered after a swap or a drain."""
+        from aigend.cache.entry import ALL
+
+        await self._warm(house)
+        monkeypatch.setattr(house.engine._free._repeats, "invalidate", lambda: None)
+        house.cache.on_clear.clear()
+        if change == "clear":
+            monkeypatch.setattr(house.cache._memory, "drop_where", lambda _: None)
+            await house.cache.clear("local", ALL)
+        elif change == "swap":
+            house.engine.swap(house.snapshot)
+        else:
+            house.engine.drain()
+        assert self._repeat(house) is not None
+
+    async def test_estimate_is_no_use_of_an_entry(self, house: Spine) -> None:
+        """EstimateCost looks whether an answer is there and counts as no call that the entry answered."""
+        from aigend.cache.entry import ALL
+
+        await house.ask()
+        await asyncio.gather(*house.sharing._chores)
+        assert (await house.engine.estimate(question(), caller()))[1]
+        house.cache._memory.drop_where(lambda _: True)
+        assert (await house.engine.estimate(question(), caller()))[1]
+        await house.ask()
+        await house.cache._write_uses()
+        (entry,) = (await house.cache.entries("local", ALL)).entries
+        assert entry.hit_count == 1

@@ -180,6 +180,13 @@ BAD = [
         {"response_format": mpb.ResponseFormat(type=mpb.ResponseFormat.TYPE_JSON, schema_name="a b")},
     ),
     ("prompt_caching.ttl_seconds", {"prompt_caching": pb.PromptCaching(ttl_seconds=10)}),
+    ("complete_by", {"complete_by": {"seconds": 10**15}}),
+    ("complete_by", {"complete_by": {"nanos": -1}}),
+    ("provider_options_json", {"provider_options_json": '{"a": NaN}'}),
+    ("provider_options_json", {"provider_options_json": '{"a": -Infinity}'}),
+    ("provider_options_json", {"provider_options_json": '{"a": "\\ud800"}'}),
+    ("provider_options_json", {"provider_options_json": "[" * 100_000}),
+    ("tools[0].parameters_json_schema", {"tools": [mpb.Tool(name="f", parameters_json_schema='{"a": NaN}')]}),
 ]
 
 

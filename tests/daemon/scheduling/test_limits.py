@@ -113,3 +113,28 @@ async def test_higher_limit_lets_waiters_in() -> None:
     limits.resize(total=2, per_provider=2, queue=5)
     await waiting
     assert limits.in_flight == 2
+
+
+async def test_waiter_that_is_leaving_is_passed_by() -> None:
+    """A slot that comes free in the moment in which a waiter is cancelled goes to the next one, and nothing breaks."""
+    limits = DispatchLimits(total=1, per_provider=1, queue=5)
+    await limits.acquire("a")
+    leaver, stayer = asyncio.create_task(limits.acquire("a")), asyncio.create_task(limits.acquire("a"))
+    await _settle()
+    leaver.cancel()
+    limits.release("a")  # before the leaver could run
+    await stayer
+    assert (limits.in_flight, limits.queued) == (1, 0)
+
+
+async def test_slot_granted_in_the_moment_of_leaving_is_given_back() -> None:
+    """A waiter cancelled after it was let in keeps no slot."""
+    limits = DispatchLimits(total=1, per_provider=1, queue=5)
+    await limits.acquire("a")
+    leaver = asyncio.create_task(limits.acquire("a"))
+    await _settle()
+    limits.release("a")
+    leaver.cancel()
+    await _settle()
+    assert (limits.in_flight, limits.queued) == (0, 0)
+    await limits.acquire("a")
