@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,13 +97,18 @@ class Spine:
 
     async def boarded(self, count: int) -> None:
         """Wait until so many callers wait for provider calls under way; look-ups end when the store's thread says so."""
-        while sum(flight.aboard for flight in self.sharing._work) != count:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: sum(flight.aboard for flight in self.sharing._work) == count)
 
     async def stats(self) -> Stats:
         """Return the ledger's totals over all time."""
         query = stats_query(scope="local", now=self.clock.time())
         return await self.ledger.read(lambda connection: compute(connection, query))
+
+
+async def eventually(holds: Callable[[], object]) -> None:
+    """Wait until something holds that a thread of the store brings about; the test's timeout bounds it."""
+    while not holds():  # noqa: ASYNC110 - the spine's own state signals nobody
+        await asyncio.sleep(0.001)
 
 
 def question(text: str = "a question", **fields) -> CompletionRequest:

@@ -6,9 +6,10 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvloop
@@ -28,6 +29,7 @@ from aigend.telemetry.setup import Telemetry, TelemetryRefused, start_telemetry
 EXIT_OK = 0
 STOP_GRACE_S = 1.0
 COLLECT_AFTER = 10_000  # new objects
+MOST_WARNINGS = 50  # shown by GetStatus, the latest ones
 _log = structlog.get_logger("aigend.server")
 
 
@@ -98,15 +100,16 @@ class Daemon:
         self._clock = clock
         self._manager = ServiceManager(environ, clock=clock)
         self._published = PublishedPrices()
-        self._faults: list[str] = []
+        self._faults: dict[str, None] = {}  # each once, the latest last
         snapshot = make_snapshot(loaded, environ=environ, published=self._published)
-        self._parts = assemble(loaded, snapshot, environ=environ, clock=clock, on_fault=self._faults.append)
+        self._parts = assemble(loaded, snapshot, environ=environ, clock=clock, on_fault=self._note_fault)
         self._listener = make_listener(self._parts, self, clock=clock)
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._drain_timeout_s = loaded.settings.drain.provider_timeout_s
         self._started_at = 0.0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
         self._telemetry: Telemetry | None = None
 
     async def start(self) -> None:
@@ -127,7 +130,8 @@ class Daemon:
         await self._listener.start(self._loaded.places.socket)
         self._started_at = self._clock.time()
         self._parts.providers.start_loading()
-        self._tasks = [asyncio.create_task(self._manager.keep_alive()), asyncio.create_task(self._load_prices())]
+        self._begin(self._manager.keep_alive())
+        self._begin(self._load_prices())
         _settle_memory()
         self._manager.ready(f"serving {self._loaded.places.socket}")
         _log.info("ready", socket=str(self._loaded.places.socket), epoch=report.epoch, version=_version())
@@ -197,18 +201,20 @@ class Daemon:
     async def reload(self) -> None:
         """Read the settings again and put in force what may change while running; calls under way keep what they have.
 
-        Settings that can't be used change nothing and are logged.
+        Settings that can't be used change nothing and are logged. Reloads go one after the other, so that the last one counts.
         """
-        self._manager.reloading()
-        try:
-            loaded = await asyncio.to_thread(load_settings, self._loaded.path, self._environ)
-            snapshot = await asyncio.to_thread(make_snapshot, loaded, environ=self._environ, published=self._published)
-        except SettingsError as error:
-            _log.error("reload_refused", text=str(error))
-        else:
-            self._put_in_force(loaded, snapshot)
-            _log.info("reloaded", path=str(loaded.path))
-        self._manager.ready(f"serving {self._loaded.places.socket}")
+        async with self._reloading:
+            self._manager.reloading()
+            try:
+                loaded = await asyncio.to_thread(load_settings, self._loaded.path, self._environ)
+                snapshot = await asyncio.to_thread(make_snapshot, loaded, environ=self._environ, published=self._published)
+            except SettingsError as error:
+                _log.error("reload_refused", text=str(error))
+            else:
+                self._put_in_force(loaded, snapshot)
+                _log.info("reloaded", path=str(loaded.path))
+            finally:
+                self._manager.ready(f"serving {self._loaded.places.socket}")
 
     def _put_in_force(self, loaded: LoadedSettings, snapshot: Snapshot) -> None:
         limits = loaded.settings.limits
@@ -219,7 +225,7 @@ class Daemon:
         self._loaded = LoadedSettings(
             settings=loaded.settings, origins=loaded.origins, path=loaded.path, places=self._loaded.places
         )
-        self._tasks.append(asyncio.create_task(self._load_prices()))
+        self._begin(self._load_prices())
 
     async def _wait_inside(self) -> None:
         """Wait for provider calls until they end, the drain's patience ends, or a second signal comes."""
@@ -234,7 +240,19 @@ class Daemon:
         self._stop_asked.set()
 
     def _on_reload_signal(self) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(self.reload()))
+        self._begin(self.reload())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the calls, until it ends or the daemon stops."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _note_fault(self, text: str) -> None:
+        self._faults.pop(text, None)
+        self._faults[text] = None
+        if len(self._faults) > MOST_WARNINGS:
+            del self._faults[next(iter(self._faults))]
 
     async def _load_prices(self) -> None:
         """Read the published prices once calls can be paid for; without a provider nobody needs them."""

@@ -140,8 +140,10 @@ def test_no_call_is_lost_or_counted_twice(make_daemon: MakeDaemon, tmp_path: Pat
                 breaches += daemon.breaches(charges(truth))
         daemon.start()
         stop.set()
+        patience = time.monotonic() + 60
         for caller in callers:
-            caller.join(60)
+            caller.join(max(0.0, patience - time.monotonic()))
+        assert not any(caller.is_alive() for caller in callers)
         totals = daemon.client().stats(period="all").totals
         assert daemon.stop() == 0
     breaches += daemon.breaches(charged := charges(truth))

@@ -163,8 +163,9 @@ def test_message_above_the_limit(house: Aigend):
 def test_metadata_that_can_not_be_read(house: Aigend, metadata: tuple, field: str):
     """An id that is too long and accounting that is no message are refused by name."""
     with grpc.insecure_channel(f"unix:{house.socket}") as channel:
+        message = completion_pb2.CompleteRequest(prompt="for whom", model=MODEL).SerializeToString()
         with pytest.raises(grpc.RpcError) as met:
-            channel.unary_unary(COMPLETE)(b"", metadata=metadata)
+            channel.unary_unary(COMPLETE)(message, metadata=metadata)
         assert met.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert field in met.value.details()
 

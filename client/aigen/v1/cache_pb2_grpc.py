@@ -64,7 +64,7 @@ class CacheServiceServicer(object):
     def GetCacheStats(self, request, context):
         """GetCacheStats says how large the cache is and how well it does.
 
-        Errors: UNAUTHENTICATED, ROLE_REQUIRED, DRAINING, DAEMON_FAULT.
+        Errors: STORAGE_DAMAGED when its file can't be read; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +73,7 @@ class CacheServiceServicer(object):
     def ListCacheEntries(self, request, context):
         """ListCacheEntries lists entries, most recently created first.
 
-        Errors: INVALID_REQUEST for a bad filter, page size or page token; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a bad filter, page size or page token; STORAGE_DAMAGED when its file can't be read; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -82,7 +82,7 @@ class CacheServiceServicer(object):
     def GetCacheEntry(self, request, context):
         """GetCacheEntry returns one entry with its answer.
 
-        Errors: INVALID_REQUEST for a malformed key; NOT_FOUND; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a malformed key; NOT_FOUND; STORAGE_DAMAGED when its file can't be read; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +91,7 @@ class CacheServiceServicer(object):
     def ClearCache(self, request, context):
         """ClearCache removes the entries that match a filter; an empty filter removes all.
 
-        Errors: INVALID_REQUEST for a bad filter; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING, STORAGE_FULL, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a bad filter; STORAGE_FULL or STORAGE_DAMAGED when its file can't be written; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

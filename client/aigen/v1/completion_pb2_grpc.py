@@ -85,8 +85,9 @@ class CompletionServiceServicer(object):
     def StreamComplete(self, request, context):
         """StreamComplete answers one request with text as it arrives, tool calls whole, and one last message with the rest.
 
-        Errors: those of Complete. After text was sent, STORAGE_FULL or STORAGE_DAMAGED say that the charge could not be made
-        durable, and OUTCOME_UNKNOWN that the provider's stream was cut.
+        Errors: those of Complete, and CAPABILITY_MISSING where streaming is switched off. After text was sent, STORAGE_FULL or
+        STORAGE_DAMAGED say that the charge could not be made durable, OUTCOME_UNKNOWN that the provider's stream was cut, and
+        PROVIDER_TIMEOUT that it took too long.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,8 +97,9 @@ class CompletionServiceServicer(object):
         """BatchComplete answers many requests concurrently; results come in request order, each with its own response or status.
         Item i has the request id `<request id of the call>/<i>`.
 
-        Errors: INVALID_REQUEST when the batch is empty or too long; UNAUTHENTICATED, DRAINING, DAEMON_FAULT. What concerns one
-        item is in that item's status, with the reasons of Complete.
+        Errors: INVALID_REQUEST when the batch is empty or too long, or its metadata is bad; PROMPT_TOO_LARGE when it is too large as
+        a whole; DRAINING when the daemon was stopping as it came; DAEMON_FAULT. What concerns one item is in that item's status, with
+        the reasons of Complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,7 @@ class DaemonServiceServicer(object):
     def GetStatus(self, request, context):
         """GetStatus says how the daemon is.
 
-        Errors: UNAUTHENTICATED, ROLE_REQUIRED, DAEMON_FAULT.
+        Errors: DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,7 +68,7 @@ class DaemonServiceServicer(object):
     def GetSettings(self, request, context):
         """GetSettings returns the settings in force, secrets hidden.
 
-        Errors: UNAUTHENTICATED, ROLE_REQUIRED, DAEMON_FAULT.
+        Errors: DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,7 +77,7 @@ class DaemonServiceServicer(object):
     def Drain(self, request, context):
         """Drain stops admitting calls, lets those inside end, then stops the daemon. It returns at once.
 
-        Errors: UNAUTHENTICATED, ROLE_REQUIRED, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a timeout out of bounds; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

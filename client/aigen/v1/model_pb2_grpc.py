@@ -54,7 +54,7 @@ class ModelServiceServicer(object):
     def ListModels(self, request, context):
         """ListModels lists models by provider and id.
 
-        Errors: INVALID_REQUEST for a bad filter, page size or page token; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a bad filter, page size or page token; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,7 +63,7 @@ class ModelServiceServicer(object):
     def GetModel(self, request, context):
         """GetModel returns one model by id, alias, `provider/model` or agent.
 
-        Errors: UNKNOWN_MODEL; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING, DAEMON_FAULT.
+        Errors: UNKNOWN_MODEL; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

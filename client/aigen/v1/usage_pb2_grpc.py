@@ -54,8 +54,8 @@ class UsageServiceServicer(object):
     def GetStats(self, request, context):
         """GetStats sums up calls, tokens, cost and savings over a period.
 
-        Errors: INVALID_REQUEST for a bad period, time zone, grouping or filter; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING,
-        STORAGE_DAMAGED, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a bad period, range, time zone, grouping or filter; STORAGE_DAMAGED when the ledger can't be
+        read; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,8 +64,8 @@ class UsageServiceServicer(object):
     def ListLedgerEntries(self, request, context):
         """ListLedgerEntries lists charges, newest first.
 
-        Errors: INVALID_REQUEST for a bad filter, page size or page token; UNAUTHENTICATED, ROLE_REQUIRED, DRAINING,
-        STORAGE_DAMAGED, DAEMON_FAULT.
+        Errors: INVALID_REQUEST for a bad filter, range, state, page size or page token; STORAGE_DAMAGED when the ledger can't be
+        read; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -89,8 +89,8 @@ class Sharing:
                     async with aclosing(flight.events()) as events:
                         async for event in events:
                             yield event
-                    cut = work is None or work.cancelled()  # before its first step, so that it has no end of its own
-                    landing = await (flight.result() if cut else work)
+                    # work that was cut before its first step has no end of its own
+                    landing = await (flight.result() if work is None or work.cancelled() else work)
             except LeaderLeftError:
                 continue
             yield self._reply(call, landing, leads=leads, repeats=repeated is not None)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from aigen.v1 import completion_pb2 as pb
+from aigend.completion.repeats import Origin
 from aigend.errors import DomainError, Reason
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.types import (
@@ -471,8 +472,6 @@ class TestRepeats:
 
     async def test_another_account_goes_the_long_way_once(self, house: Spine) -> None:
         """Accounting that a record has not met is parsed first."""
-        from aigend.completion.repeats import Origin
-
         await self._warm(house)
         other = Origin(origin().digest, b"account")
         assert house.engine.answer_repeat(other, "local", "id", 0.0) is None
@@ -556,16 +555,12 @@ class TestRepeats:
         monkeypatch.setattr(house.cache, "load", changing)
         await house.engine.complete(question(), caller(), origin())
 
-    async def test_call_under_way_while_settings_change_does_not_enter(
-        self, house: Spine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_call_under_way_while_settings_change_does_not_enter(self, house: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a call was resolved to under old settings is not remembered for the new ones."""
         await self._warm_during(house, monkeypatch, lambda: house.engine.swap(make_snapshot(make_settings())))
         assert self._repeat(house) is None
 
-    async def test_call_under_way_while_draining_begins_does_not_enter(
-        self, house: Spine, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_call_under_way_while_draining_begins_does_not_enter(self, house: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
         """A hit that ends after drain opens no fast path into a daemon that admits nobody."""
         await self._warm_during(house, monkeypatch, house.engine.drain)
         assert self._repeat(house) is None
@@ -624,3 +619,17 @@ class TestRepeats:
         await house.cache._write_uses()
         (entry,) = (await house.cache.entries("local", ALL)).entries
         assert entry.hit_count == 1
+
+    async def test_index_is_bounded(self, tmp_path: Path) -> None:
+        """More requests than fit push out the ones remembered longest ago; more accounts than fit go the long way again."""
+        async with spine(tmp_path, limits={"repeat_index_bytes": 3_000}) as house:
+            await house.ask()
+            for number in range(5):
+                await house.engine.complete(question(), caller(), origin(f"bytes {number}"))
+            known = [house.engine.answer_repeat(origin(f"bytes {n}"), "local", "id", 0.0) is not None for n in range(5)]
+            assert known == [False, False, True, True, True]
+            for number in range(20):
+                other = Origin(origin("bytes 4").digest, b"%d" % number)
+                await house.engine.complete(question(), caller(), other)
+            assert len(house.engine._free._repeats.find("local", origin("bytes 4").digest).cells) <= 16
+            assert len(house.engine._free._repeats) == 3

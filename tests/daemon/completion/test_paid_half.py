@@ -8,12 +8,12 @@ import pytest
 from aigen.v1 import completion_pb2 as pb
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AttemptState
-from aigend.providers.port import FaultKind, ProviderFault
+from aigend.providers.port import FaultKind, ProviderFault, TextDelta
 from aigend.storage.failure import StorageFailure
 from aigend.types import Accounting, CacheMode, CacheOutcome
 
 from tests.fakes import fake_reply, settle
-from tests.spine import Spine, caller, question, read, spine
+from tests.spine import Spine, caller, eventually, question, read, spine
 
 ONE_IS_SPENT = {"name": "one", "selector": {"provider": "one"}, "period": "daily", "limit_usd": "0.000000001"}
 TWO_IS_SPENT = ONE_IS_SPENT | {"name": "two", "selector": {"provider": "two"}}
@@ -34,15 +34,17 @@ async def _refused(awaitable) -> DomainError:
 
 async def _ticking(house: Spine, *calls: asyncio.Task) -> None:
     """Let the clock run until the calls are done: the ledger's own thread decides when a retry begins to wait."""
-    while not all(call.done() for call in calls):
+
+    def tick() -> bool:
         house.clock.advance(0.1)
-        await asyncio.sleep(0.001)
+        return all(call.done() for call in calls)
+
+    await eventually(tick)
 
 
 async def _booked(house: Spine, request_id: str, state: AttemptState) -> None:
     """Wait until the last attempt of an id is booked so, and what follows from it has begun."""
-    while (known := house.ledger.known("local", request_id)) is None or known.state is not state:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: (known := house.ledger.known("local", request_id)) is not None and known.state is state)
     await settle()
 
 
@@ -76,7 +78,7 @@ async def test_last_route_without_budget_says_so(tmp_path: Path) -> None:
 
 
 async def test_refused_second_route_does_not_hide_an_unknown_first(tmp_path: Path) -> None:
-    """After an attempt whose outcome is unknown, a budget that stops the next route leaves that verdict for all: nothing is sent again."""
+    """A budget that stops the next route leaves the unknown outcome of the first as the word for all: nothing is sent again."""
     async with spine(tmp_path, budgets=[TWO_IS_SPENT]) as house:
         house.one.hold()
         house.one.will(_reset())
@@ -158,6 +160,40 @@ async def test_unreadable_answer_is_booked_unknown(house: Spine) -> None:
         await house.ask(request_id="id")
     assert _state(house, "id") is AttemptState.UNKNOWN
     assert house.limits.in_flight == 0
+
+
+async def test_refusal_by_an_adapter_after_sent_is_everybodys(house: Spine) -> None:
+    """An adapter that refuses only when it is called has perhaps sent: all aboard get its word, and it is booked."""
+    house.one.hold()
+    house.one.will(DomainError(Reason.CAPABILITY_MISSING, "too late", field="tools"))
+    calls = [house.start(request_id=f"id-{number}") for number in range(2)]
+    await house.one.arrived(1)
+    await house.boarded(2)
+    house.one.release()
+    errors = await asyncio.gather(*calls, return_exceptions=True)
+    assert {error.reason for error in errors} == {Reason.CAPABILITY_MISSING}
+    assert (_state(house, "id-0"), len(house.one.calls)) == (AttemptState.UNKNOWN, 1)
+
+
+async def test_cut_of_a_stream_books_what_was_seen(tmp_path: Path) -> None:
+    """A call cut above the bound on orphans is charged at least for its prompt and what was seen, at most for its bound."""
+    async with spine(tmp_path, limits={"detached": 0}) as house:
+        hanging = asyncio.Event()
+
+        async def some_text(call):
+            house.one.calls.append(call)
+            yield TextDelta("x" * 800)
+            await hanging.wait()
+
+        house.one.stream = some_text
+        steps = house.engine.stream(question(), caller("id"))
+        await anext(steps)
+        await steps.aclose()
+        await house.sharing.settled()
+        low, high = await house.ledger.read(
+            lambda connection: connection.execute("SELECT unknown_low_nanos, unknown_high_nanos FROM attempt").fetchone()
+        )
+        assert 800 // 8 * 10_000 <= low < high
 
 
 async def test_defect_of_an_adapter_is_booked_unknown(house: Spine) -> None:

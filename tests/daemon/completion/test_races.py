@@ -29,7 +29,7 @@ async def _left(*tasks: asyncio.Task) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _free_protected(house: Spine, *, protected: bool) -> None:
+def _free_protected(house: Spine, *, protected) -> None:
     """Without protection a new leader does not look into the memory tier before it joins."""
     if not protected:
 
@@ -41,9 +41,7 @@ def _free_protected(house: Spine, *, protected: bool) -> None:
 
 
 @pytest.mark.parametrize("protected", [True, False])
-async def test_late_leader_looks_into_the_memory_tier_once_more(
-    house: Spine, monkeypatch: pytest.MonkeyPatch, protected: bool
-) -> None:
+async def test_late_leader_looks_into_the_memory_tier_once_more(house: Spine, monkeypatch: pytest.MonkeyPatch, protected) -> None:
     """A call whose look-up missed while another's answer landed is a HIT; without the second look it pays again."""
     _free_protected(house, protected=protected)
     load, go_on = house.cache.load, asyncio.Event()
@@ -65,7 +63,7 @@ async def test_late_leader_looks_into_the_memory_tier_once_more(
 
 @pytest.mark.parametrize("protected", [True, False])
 async def test_flight_is_left_only_after_the_answer_is_in_the_memory_tier(
-    house: Spine, monkeypatch: pytest.MonkeyPatch, protected: bool
+    house: Spine, monkeypatch: pytest.MonkeyPatch, protected
 ) -> None:
     """Whoever asks in the moment in which a flight is left finds the answer; with the two steps swapped it would be missing."""
     seen: list[bool] = []
@@ -87,7 +85,7 @@ async def test_flight_is_left_only_after_the_answer_is_in_the_memory_tier(
 
 
 @pytest.mark.parametrize("protected", [True, False])
-async def test_answer_of_a_cleared_namespace_is_dropped(house: Spine, monkeypatch: pytest.MonkeyPatch, protected: bool) -> None:
+async def test_answer_of_a_cleared_namespace_is_dropped(house: Spine, monkeypatch: pytest.MonkeyPatch, protected) -> None:
     """An answer under way while its namespace is cleared is not kept; without the generation it would outlive the clear."""
     if not protected:
         monkeypatch.setattr(house.cache, "generation", lambda scope, namespace: 0)
@@ -101,7 +99,7 @@ async def test_answer_of_a_cleared_namespace_is_dropped(house: Spine, monkeypatc
 
 
 @pytest.mark.parametrize("protected", [True, False])
-async def test_leader_that_leaves_before_sent_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected: bool) -> None:
+async def test_leader_that_leaves_before_sent_makes_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected) -> None:
     """A leader that leaves in the queue takes nobody down; were its end everybody's, its followers would fail with it."""
     async with spine(tmp_path, limits={"per_provider": 1}) as house:
         if not protected:
@@ -122,7 +120,7 @@ async def test_leader_that_leaves_before_sent_makes_way(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("protected", [True, False])
-async def test_leader_that_leaves_after_sent_detaches(house: Spine, monkeypatch: pytest.MonkeyPatch, protected: bool) -> None:
+async def test_leader_that_leaves_after_sent_detaches(house: Spine, monkeypatch: pytest.MonkeyPatch, protected) -> None:
     """After SENT the flight runs on for its followers; were it cut with its leader, they would get no answer."""
     if not protected:
         monkeypatch.setattr(house.sharing, "_step_off", lambda flight, leads: house.sharing._work[flight].cancel())
@@ -138,7 +136,7 @@ async def test_leader_that_leaves_after_sent_detaches(house: Spine, monkeypatch:
 
 
 @pytest.mark.parametrize("protected", [True, False])
-async def test_leaders_own_refusal_is_not_its_followers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected: bool) -> None:
+async def test_leaders_own_refusal_is_not_its_followers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protected) -> None:
     """A leader's spent budget stops the leader alone; shared, it would stop callers whose budgets have room."""
     budget = {"name": "poor", "selector": {"session": "poor"}, "period": "daily", "limit_usd": "0.000000001"}
     async with spine(tmp_path, budgets=[budget]) as house:
@@ -154,7 +152,7 @@ async def test_leaders_own_refusal_is_not_its_followers(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("protected", [True, False])
-async def test_followers_inherit_an_unknown_outcome(house: Spine, monkeypatch: pytest.MonkeyPatch, protected: bool) -> None:
+async def test_followers_inherit_an_unknown_outcome(house: Spine, monkeypatch: pytest.MonkeyPatch, protected) -> None:
     """One attempt, one error for all; were it the leader's alone, each follower would send it again."""
     if not protected:
         monkeypatch.setattr(house.sharing, "_endings", lambda call, flight, error: (error.error, LeaderLeftError()))

@@ -81,19 +81,20 @@ class Served:
     usage: usage_pb2_grpc.UsageServiceStub
     model: model_pb2_grpc.ModelServiceStub
     daemon: daemon_pb2_grpc.DaemonServiceStub
+    tracer: Tracer
 
 
 @asynccontextmanager
 async def served(folder: Path, **changes) -> AsyncIterator[Served]:
     """Serve a spine on a socket in `folder`."""
     async with spine(folder, **changes) as house:
-        control = FakeControl(house)
+        control, tracer = FakeControl(house), Tracer()
 
         def snapshot():
             return house.engine.snapshot
 
         listener = Listener(
-            completion=CompletionServicer(house.engine, tracer=Tracer(), clock=house.clock),
+            completion=CompletionServicer(house.engine, tracer=tracer, clock=house.clock),
             cache=CacheServicer(house.cache, WireCodec(), snapshot),
             usage=UsageServicer(house.ledger, snapshot, clock=house.clock),
             model=ModelServicer(snapshot, clock=house.clock),
@@ -113,6 +114,7 @@ async def served(folder: Path, **changes) -> AsyncIterator[Served]:
                 usage_pb2_grpc.UsageServiceStub(channel),
                 model_pb2_grpc.ModelServiceStub(channel),
                 daemon_pb2_grpc.DaemonServiceStub(channel),
+                tracer,
             )
         await listener.stop(0)
 

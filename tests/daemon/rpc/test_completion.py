@@ -9,10 +9,13 @@ import pytest
 from aigen.v1 import completion_pb2 as pb
 from aigen.v1 import message_pb2 as mpb
 from aigend.providers.port import FaultKind, ProviderFault
+from aigend.telemetry import names
 from aigend.types import FinishReason, Part, Text, Thinking, ToolCall
 
+from tests.daemon.completion.test_watch import TRACED, FakeSpan
 from tests.daemon.rpc.served import Served, asked, failure, read_status, said, served
 from tests.fakes import fake_reply, settle
+from tests.spine import eventually
 
 
 @pytest.fixture
@@ -166,8 +169,7 @@ async def test_stream_that_is_cancelled_detaches(front: Served) -> None:
     await front.house.one.arrived(1)
     call.cancel()
     await asyncio.gather(reading, return_exceptions=True)
-    while not front.house.sharing.detached:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: front.house.sharing.detached)
     front.house.one.release()
     await front.house.sharing.settled()
     assert (await front.completion.Complete(asked())).cache_outcome == pb.CACHE_OUTCOME_HIT
@@ -178,8 +180,7 @@ async def test_deadline_ends_the_wait_and_not_the_call(front: Served) -> None:
     front.house.one.hold()
     late = await failure(front.completion.Complete(asked(), timeout=0.2))
     assert late.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    while not front.house.sharing.detached:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: front.house.sharing.detached)
     front.house.one.release()
     await front.house.sharing.settled()
     assert (await front.completion.Complete(asked())).cache_outcome == pb.CACHE_OUTCOME_HIT
@@ -286,3 +287,23 @@ async def test_other_conversation_than_the_prompt_is_not_the_same_key(front: Ser
     second = await front.completion.Complete(asked("", messages=[said("same")]))
     assert (second.cache_key, second.cache_outcome) == (first.cache_key, pb.CACHE_OUTCOME_HIT)
     await settle()
+
+
+async def test_traced_call_has_a_span_with_its_outcome(front: Served) -> None:
+    """Where the caller traces its call the fast path stands back, and the span says outcome or reason."""
+    spans: list[FakeSpan] = []
+
+    def make(name: str, traceparent: str, attributes) -> FakeSpan:
+        spans.append(FakeSpan(name, traceparent, attributes))
+        return spans[-1]
+
+    front.tracer.arm(make, sample_ratio=0.0)
+    metadata = (*_as_id("id"), ("traceparent", TRACED))
+    for _ in range(3):
+        await front.completion.Complete(asked(mode=pb.CACHE_MODE_READ_ONLY), metadata=metadata)
+    assert [span.attributes[names.CACHE_OUTCOME] for span in spans] == ["miss", "replay", "replay"]
+    await failure(front.completion.Complete(asked(""), metadata=metadata))
+    assert spans[-1].error_type == "INVALID_REQUEST"
+    front.house.one.will(RuntimeError("a defect"))
+    await failure(front.completion.Complete(asked("other"), metadata=(("traceparent", TRACED),)))
+    assert spans[-1].error_type == "RuntimeError"

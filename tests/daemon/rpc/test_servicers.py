@@ -171,9 +171,7 @@ class TestUsage:
             (usage_pb2.ListLedgerEntriesRequest(start_time=FAR), "start_time"),
         ],
     )
-    async def test_bad_list_request_is_named(
-        self, front: Served, request_: usage_pb2.ListLedgerEntriesRequest, field: str
-    ) -> None:
+    async def test_bad_list_request_is_named(self, front: Served, request_: usage_pb2.ListLedgerEntriesRequest, field: str) -> None:
         """A list that can't be meant is refused by name."""
         refused = await failure(front.usage.ListLedgerEntries(request_))
         assert (refused.reason, refused.metadata["field"]) == ("INVALID_REQUEST", field)
@@ -239,12 +237,12 @@ class TestDaemon:
         (setting,) = (await front.daemon.GetSettings(daemon_pb2.GetSettingsRequest())).settings
         assert (setting.key, setting.value_json, setting.origin) == ("cache.ttl", '"1d"', "file")
 
-    @pytest.mark.parametrize("timeout", [None, 0.0, 2.5])
-    async def test_drain_passes_its_timeout_on(self, front: Served, timeout: float | None) -> None:
+    @pytest.mark.parametrize("wait", [None, 0.0, 2.5])
+    async def test_drain_passes_its_timeout_on(self, front: Served, wait: float | None) -> None:
         """Unset leaves the wait to the settings; 0 does not wait."""
-        given = None if timeout is None else Duration(seconds=int(timeout), nanos=int(timeout % 1 * 1e9))
+        given = None if wait is None else Duration(seconds=int(wait), nanos=int(wait % 1 * 1e9))
         assert (await front.daemon.Drain(daemon_pb2.DrainRequest(timeout=given))).in_flight_count == 7
-        assert front.control.drained == [timeout]
+        assert front.control.drained == [wait]
 
     @pytest.mark.parametrize("seconds", [-1, 3_601])
     async def test_drain_refuses_a_wait_out_of_bounds(self, front: Served, seconds: int) -> None:

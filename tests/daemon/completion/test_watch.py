@@ -1,0 +1,83 @@
+"""What telemetry is told about provider calls."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from aigend.completion.watch import Watch
+from aigend.errors import DomainError
+from aigend.providers.port import FaultKind, ProviderFault
+from aigend.telemetry import names
+from aigend.telemetry.instruments import CallCounters
+from aigend.telemetry.tracing import Tracer
+
+from tests.fakes import fake_reply
+from tests.spine import Spine, caller, question, spine
+
+TRACED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+class FakeSpan:
+    """A span that remembers what it was told."""
+
+    traceparent = TRACED
+
+    def __init__(self, name: str, traceparent: str, attributes) -> None:
+        self.name, self.parent = name, traceparent
+        self.attributes = dict(attributes)
+        self.error_type: str | None = None
+
+    def set(self, attributes) -> None:
+        """Take note."""
+        self.attributes |= attributes
+
+    def end(self, *, error_type: str = "") -> None:
+        """Take note."""
+        self.error_type = error_type
+
+
+def _traced(house: Spine) -> list[FakeSpan]:
+    spans: list[FakeSpan] = []
+
+    def make(name: str, traceparent: str, attributes) -> FakeSpan:
+        spans.append(FakeSpan(name, traceparent, attributes))
+        return spans[-1]
+
+    house.sharing._attempts._watch = Watch(meter=CallCounters(), tracer=Tracer(make))
+    return spans
+
+
+async def test_each_attempt_of_a_traced_call_has_its_span(tmp_path: Path) -> None:
+    """A failed attempt and the one that answers each have a span under the caller's, with provider, tokens and cost."""
+    async with spine(tmp_path) as house:
+        spans = _traced(house)
+        house.one.will(ProviderFault(FaultKind.AUTH, "no key", provider="one", status=401))
+        house.two.will(fake_reply("hello", model="model-2"))
+        traced = dataclasses.replace(caller("id"), traceparent=TRACED)
+        await house.engine.complete(question(fallback_models=("two/model-2",), service="aigenflow"), traced)
+        failed, answered = spans
+        assert (failed.parent, failed.error_type, answered.error_type) == (TRACED, "auth", "")
+        assert [span.attributes[names.ATTEMPT] for span in spans] == [1, 2]
+        assert answered.attributes[names.SERVICE] == "aigenflow"
+        assert answered.attributes[names.OUTPUT_TOKENS] == 1
+        assert answered.attributes[names.COST_NANOS] == 10 * 2_000 + 20_000
+
+
+async def test_unpriced_call_has_no_cost_in_its_span(tmp_path: Path) -> None:
+    """An unknown cost is left out, never 0."""
+    async with spine(tmp_path) as house:
+        spans = _traced(house)
+        traced = dataclasses.replace(caller("id"), traceparent=TRACED)
+        await house.engine.complete(question(model="one/unpriced"), traced)
+        assert names.COST_NANOS not in spans[0].attributes
+
+
+async def test_call_that_is_not_traced_has_no_span(tmp_path: Path) -> None:
+    """Without a traceparent of its own nothing is built."""
+    async with spine(tmp_path) as house:
+        spans = _traced(house)
+        house.one.will(ProviderFault(FaultKind.REJECTED, "no", provider="one", status=400))
+        with pytest.raises(DomainError):
+            await house.ask()
+        await house.ask("again")
+        assert not spans
