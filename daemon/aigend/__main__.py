@@ -101,6 +101,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.command == "ledger":
         return _ledger(options.action, loaded)
     if options.action == "check":
+        import_module("aigend.assembly").check(loaded, environ)
         return _print(f"{loaded.path or 'no settings file; defaults and variables'}: ok\n")
     return _print(_json(loaded) if options.json else _table(loaded))
 

@@ -157,6 +157,15 @@ def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], publish
     )
 
 
+def check(loaded: LoadedSettings, environ: Mapping[str, str]) -> None:
+    """Build what settings alone decide, and let go of it.
+
+    Raises:
+        SettingsError: A model, an agent or the price file can't be used.
+    """
+    make_snapshot(loaded, environ=environ, published=PublishedPrices())
+
+
 def make_listener(parts: Parts, control: Control, *, clock: Clock) -> Listener:
     """Return the gRPC server with all services."""
 

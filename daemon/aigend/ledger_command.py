@@ -2,12 +2,14 @@
 
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from aigend.clock import Clock
 from aigend.config import LoadedSettings
 from aigend.ledger.recovery import set_aside
+from aigend.ledger.schema import APPLICATION_ID, NEWEST_VERSION
 from aigend.ledger.verify import verify
-from aigend.storage.files import StorageRefused, lock, private_directory
+from aigend.storage.files import DatabaseCondition, StorageRefused, examine_database, lock, private_directory
 
 EXIT_OK = 0
 EXIT_DAMAGED = 65  # EX_DATAERR
@@ -32,6 +34,7 @@ def run(action: str, loaded: LoadedSettings, *, clock: Clock, say: Callable[[str
         if not path.exists():
             raise StorageRefused(f"ledger {path} does not exist; allowed: a ledger that a daemon has made", path=path)
         if action == "repair":
+            _check_unsound(path)
             for moved in set_aside(path, now=clock.time()):
                 say(f"set aside as {moved}")
             say("the next start begins a new ledger; what was set aside is kept and never read again")
@@ -41,12 +44,25 @@ def run(action: str, loaded: LoadedSettings, *, clock: Clock, say: Callable[[str
         held.release()
 
 
+def _check_unsound(path: Path) -> None:
+    """A sound ledger is never set aside: with it would go what budgets and request ids stand on."""
+    condition = examine_database(path, application_id=APPLICATION_ID, newest_version=NEWEST_VERSION)
+    if condition is DatabaseCondition.OURS and not _findings(path):
+        raise StorageRefused(
+            f"ledger {path} is sound; allowed: a ledger that the daemon refuses or `verify` finds fault with", path=path
+        )
+
+
+def _findings(path: Path) -> tuple[str, ...]:
+    try:
+        return verify(path)
+    except sqlite3.Error as error:
+        return (f"it can't be read: {error}",)
+
+
 def _verify(loaded: LoadedSettings, say: Callable[[str], object]) -> int:
     path = loaded.places.state_directory / "ledger.db"
-    try:
-        findings = verify(path)
-    except sqlite3.Error as error:
-        findings = (f"it can't be read: {error}",)
+    findings = _findings(path)
     for finding in findings:
         say(f"{path}: {finding}")
     if not findings:

@@ -1,6 +1,6 @@
 """Where each metric's numbers are read: counters that run anyway, asked only when an exporter asks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aigend.assembly import Parts
 from aigend.clock import Clock
@@ -12,7 +12,7 @@ from aigend.telemetry.instruments import Buckets, FreeCalls, Measurement, Metric
 _BOUNDS_S = tuple(bound / 1e6 for bound in BOUNDS)
 
 
-def metric_sources(parts: Parts, *, clock: Clock) -> MetricSources:
+def metric_sources(parts: Parts, *, clock: Clock, log_dropped: Callable[[], int] = int) -> MetricSources:
     """Return the sources of all metrics of a daemon."""
     sources = MetricSources()
     parts.meter.observe(sources, free=lambda: _free_calls(parts))
@@ -20,6 +20,9 @@ def metric_sources(parts: Parts, *, clock: Clock) -> MetricSources:
     sources.observe_value(names.QUEUED, lambda: parts.limits.queued)
     sources.observe_value(names.DETACHED, lambda: parts.sharing.detached)
     sources.observe_value(names.LEDGER_SEQUENCE, lambda: parts.ledger.sequence)
+    sources.observe_value(names.LOG_DROPPED, log_dropped)
+    sources.observe_value(names.CACHE_MEMORY_SIZE, lambda: parts.cache.memory_size_bytes)
+    sources.observe_value(names.CACHE_EVICTIONS, lambda: parts.cache.eviction_count)
     for metric, field in (
         (names.BUDGET_SPENT, "spent_nanos"),
         (names.BUDGET_RESERVED, "reserved_nanos"),

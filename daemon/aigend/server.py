@@ -5,8 +5,7 @@ import contextlib
 import gc
 import os
 import signal
-import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from aigend.assembly import assemble, budget_book, make_listener, make_snapshot
 from aigend.clock import Clock, SystemClock
 from aigend.completion.snapshot import Snapshot
 from aigend.config import FlatSetting, LoadedSettings, SettingsError, load_settings
+from aigend.config.reloading import reloaded
 from aigend.ledger.published_prices import PublishedPrices
 from aigend.observing import metric_sources
 from aigend.rpc.daemon import DaemonState, ProviderReport, StatusReport
 from aigend.service_manager import ServiceManager
 from aigend.storage.files import FileLock, StorageRefused, check_socket_path, lock, private_directory
 from aigend.telemetry.log import start_log
-from aigend.telemetry.setup import Telemetry, TelemetryRefused, start_telemetry
+from aigend.telemetry.setup import Telemetry, start_telemetry
 
 EXIT_OK = 0
 STOP_GRACE_S = 1.0
@@ -34,24 +34,27 @@ _log = structlog.get_logger("aigend.server")
 
 
 def run(loaded: LoadedSettings, *, environ: Mapping[str, str]) -> int:
-    """Serve until told to stop and return the exit code: 0, 75 where another daemon holds a lock, 78 for what can't be used."""
+    """Serve until told to stop and return the exit code 0.
+
+    Raises:
+        StorageRefused: Exit code 74 for a disk that is full or fails, 75 where another daemon holds a lock, 78 for a path or file
+            that can't be used.
+        SettingsError: A model, an agent or the price file can't be used.
+        TelemetryRefused: A variable of OpenTelemetry can't be used.
+    """
     log = start_log(loaded.settings.log.level, loaded.settings.log.format)
     try:
-        return uvloop.run(_serve(loaded, environ))
-    except (StorageRefused, TelemetryRefused) as refusal:
-        _log.error("refused", text=str(refusal))
-        sys.stderr.write(f"aigend: {refusal}\n")
-        return refusal.exit_code
+        return uvloop.run(_serve(loaded, environ, dropped=lambda: log.dropped))
     finally:
         log.stop()
 
 
-async def _serve(loaded: LoadedSettings, environ: Mapping[str, str]) -> int:
+async def _serve(loaded: LoadedSettings, environ: Mapping[str, str], *, dropped: Callable[[], int]) -> int:
     clock = SystemClock()
     with contextlib.ExitStack() as locks:
         for held in take_locks(loaded):
             locks.callback(held.release)
-        daemon = Daemon(loaded, environ=environ, clock=clock)
+        daemon = Daemon(loaded, environ=environ, clock=clock, log_dropped=dropped)
         await daemon.start()
         try:
             await daemon.until_stopped()
@@ -92,12 +95,16 @@ class Daemon:
         loaded: Settings and places; the caller holds the locks.
         environ: Where providers' usual variables, `OTEL_*` and the service manager's are read.
         clock: Tells the time.
+        log_dropped: Counts log lines that were dropped.
     """
 
-    def __init__(self, loaded: LoadedSettings, *, environ: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self, loaded: LoadedSettings, *, environ: Mapping[str, str], clock: Clock, log_dropped: Callable[[], int] = int
+    ) -> None:
         self._loaded = loaded
         self._environ = environ
         self._clock = clock
+        self._log_dropped = log_dropped
         self._manager = ServiceManager(environ, clock=clock)
         self._published = PublishedPrices()
         self._faults: dict[str, None] = {}  # each once, the latest last
@@ -134,7 +141,14 @@ class Daemon:
         self._begin(self._load_prices())
         _settle_memory()
         self._manager.ready(f"serving {self._loaded.places.socket}")
-        _log.info("ready", socket=str(self._loaded.places.socket), epoch=report.epoch, version=_version())
+        _log.info(
+            "ready",
+            socket=str(self._loaded.places.socket),
+            epoch=report.epoch,
+            released=report.released,
+            unknown=report.unknown,
+            version=_version(),
+        )
 
     async def until_stopped(self) -> None:
         """Wait until somebody asks the daemon to stop."""
@@ -183,7 +197,7 @@ class Daemon:
             resident_bytes=_resident_bytes(),
             providers=[self._report(name) for name in self._parts.providers.names],
             budgets=self._parts.ledger.budget_status(self._clock.time()),
-            warnings=tuple(self._faults),
+            warnings=(*self._faults, *([failure] if (failure := self._parts.ledger.failure) else ())),
         )
 
     def settings(self) -> Sequence[FlatSetting]:
@@ -206,15 +220,25 @@ class Daemon:
         async with self._reloading:
             self._manager.reloading()
             try:
-                loaded = await asyncio.to_thread(load_settings, self._loaded.path, self._environ)
+                loaded, waiting = await asyncio.to_thread(self._read_again)
                 snapshot = await asyncio.to_thread(make_snapshot, loaded, environ=self._environ, published=self._published)
             except SettingsError as error:
                 _log.error("reload_refused", text=str(error))
             else:
                 self._put_in_force(loaded, snapshot)
-                _log.info("reloaded", path=str(loaded.path))
+                _log.info("reloaded", path=str(loaded.path or ""))
+                if waiting:
+                    _log.warning("reload_needs_restart", keys=", ".join(waiting))
             finally:
                 self._manager.ready(f"serving {self._loaded.places.socket}")
+
+    def _read_again(self) -> tuple[LoadedSettings, tuple[str, ...]]:
+        """Return the settings that can be put in force, and the keys that wait for a restart."""
+        running = self._loaded
+        read = load_settings(running.path, self._environ)
+        settings, waiting = reloaded(running.settings, read.settings)
+        origins = {key: running.origins[key] if key in waiting else origin for key, origin in read.origins.items()}
+        return LoadedSettings(settings=settings, origins=origins, path=read.path, places=running.places), waiting
 
     def _put_in_force(self, loaded: LoadedSettings, snapshot: Snapshot) -> None:
         limits = loaded.settings.limits
@@ -222,9 +246,7 @@ class Daemon:
         self._parts.ledger.use_budgets(budget_book(loaded))
         self._parts.providers.use(snapshot.providers)
         self._parts.engine.swap(snapshot)
-        self._loaded = LoadedSettings(
-            settings=loaded.settings, origins=loaded.origins, path=loaded.path, places=self._loaded.places
-        )
+        self._loaded = loaded
         self._begin(self._load_prices())
 
     async def _wait_inside(self) -> None:
@@ -262,7 +284,7 @@ class Daemon:
     def _start_telemetry(self) -> Telemetry:
         settings = self._loaded.settings.telemetry
         return start_telemetry(
-            metric_sources(self._parts, clock=self._clock),
+            metric_sources(self._parts, clock=self._clock, log_dropped=self._log_dropped),
             tracer=self._parts.tracer,
             traces=settings.traces,
             metrics=settings.metrics,

@@ -49,12 +49,20 @@ def test_unreadable_ledger_is_said(state: Path, capsys: pytest.CaptureFixture[st
     assert "can't be read" in capsys.readouterr().out
 
 
-def test_repair_sets_the_ledger_aside(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repair_sets_a_damaged_ledger_aside(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After a repair nothing lies where the ledger was, and all of it lies beside."""
+    (state / "ledger.db").write_bytes(b"no database at all" * 100)
     assert _run(state, "repair") == 0
     assert not (state / "ledger.db").exists()
     assert any(path.name.startswith("ledger.db.") for path in state.iterdir())
     assert "set aside as" in capsys.readouterr().out
+
+
+def test_sound_ledger_is_never_set_aside(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ledger that adds up is not let go of by mistake."""
+    assert _run(state, "repair") == 78
+    assert "is sound" in capsys.readouterr().err
+    assert (state / "ledger.db").exists()
 
 
 @pytest.mark.parametrize("action", ["verify", "repair"])

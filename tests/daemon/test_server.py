@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import threading
@@ -248,23 +249,25 @@ def test_run_ends_with_0_after_a_signal(tmp_path: Path):
     thread.join()
 
 
-def test_run_ends_with_75_for_the_second(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    """A place in use is named on standard error."""
+def test_second_daemon_is_refused_with_75(tmp_path: Path):
+    """A place in use is named."""
     loaded = loaded_settings(tmp_path / "a")
     held = take_locks(loaded)
-    assert server.run(loaded, environ={}) == 75
-    assert f"aigend: state_directory {tmp_path}/a/st is in use" in capfd.readouterr().err
+    with pytest.raises(StorageRefused, match=re.escape(f"state_directory {tmp_path}/a/st is in use")) as refused:
+        server.run(loaded, environ={})
+    assert refused.value.exit_code == 75
     for lock in held:
         lock.release()
 
 
-def test_run_ends_with_78_for_a_ledger_that_is_none(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
-    """What can't be trusted is named on standard error."""
+def test_ledger_that_is_none_is_refused_with_78(tmp_path: Path):
+    """What can't be trusted is named."""
     loaded = loaded_settings(tmp_path / "a")
     (tmp_path / "a" / "st").mkdir(mode=0o700)
     (tmp_path / "a" / "st" / "ledger.db").write_text("no database at all")
-    assert server.run(loaded, environ={}) == 78
-    assert f"ledger {tmp_path}/a/st/ledger.db is no ledger" in capfd.readouterr().err
+    with pytest.raises(StorageRefused, match=re.escape(f"ledger {tmp_path}/a/st/ledger.db is no ledger")) as refused:
+        server.run(loaded, environ={})
+    assert refused.value.exit_code == 78
 
 
 async def test_price_file_that_can_not_be_read_ends_the_start(tmp_path: Path):

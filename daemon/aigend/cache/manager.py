@@ -213,6 +213,16 @@ class CacheManager:
         )
 
     @property
+    def memory_size_bytes(self) -> int:
+        """Size of the memory tier."""
+        return self._memory.size_bytes
+
+    @property
+    def eviction_count(self) -> int:
+        """Entries that the size limit removed since the start."""
+        return self._store.eviction_count
+
+    @property
     def storing(self) -> bool:
         """Whether answers reach the store."""
         return self._failed_at is None

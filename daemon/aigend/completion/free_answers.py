@@ -98,9 +98,9 @@ class FreeAnswers:
         response = landing.wire + suffix + self._codec.encode_repeat(call.caller.request_id, total_us)
         return Reply(response, CacheOutcome.COALESCED)
 
-    def replay(self, call: Call, response: bytes) -> Reply:
-        """Repeat the stored response of a request id, and count that once."""
-        self._count(call, self._cell(call, call.routes[0].route, CacheOutcome.REPLAY), saved_nanos=None)
+    def replay(self, call: Call, response: bytes, *, route: Route | None = None) -> Reply:
+        """Repeat the stored response of a request id, and count that once; on its first route, where none is known."""
+        self._count(call, self._cell(call, route or call.routes[0].route, CacheOutcome.REPLAY), saved_nanos=None)
         return Reply(response, CacheOutcome.REPLAY)
 
     def _remember(self, call: Call, entry: MemoryEntry, origin: Origin, *, suffix: bytes, cell: HitCell) -> None:

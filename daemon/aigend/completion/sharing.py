@@ -223,7 +223,7 @@ class Sharing:
             return Reply(landing.wire + self._codec.encode_call(landing.facts), landing.facts.outcome)
         if not repeats:
             return self._free.follow(call, landing)
-        return self._free.replay(call, landing.wire + self._codec.encode_call(landing.facts))
+        return self._free.replay(call, landing.wire + self._codec.encode_call(landing.facts), route=landing.answer.route)
 
 
 def _cut_off(call: Call, *, sent: bool, closing: bool) -> BaseException:

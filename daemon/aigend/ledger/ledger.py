@@ -93,6 +93,11 @@ class Ledger:
         self._flushing = asyncio.Lock()
 
     @property
+    def failure(self) -> str:
+        """Why paid calls are refused; empty while they are not."""
+        return "" if self._writer.failed is None else f"paid calls are refused: {self._writer.failed}"
+
+    @property
     def failed(self) -> bool:
         """Whether nothing can be written, so that no paid call may be made."""
         return self._writer.failed is not None
@@ -345,6 +350,8 @@ class Ledger:
         if sweep or probe:
             now_us = self._moment().now_us
             await self._writer.submit(lambda connection: store.upkeep(connection, now_us=now_us, probe=probe))
+        if probe:
+            _log.warning("ledger_writes_again", text="paid calls go on")
 
     async def _write_mark(self) -> None:
         """Write where the journal ends; a mark that can't be written is said, and no reason to stop."""
@@ -365,7 +372,7 @@ class Ledger:
     def _failed_in_thread(self, failure: BaseException) -> None:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to tell
-                self._loop.call_soon_threadsafe(self._fault, f"paid calls are refused: {failure}")
+                self._loop.call_soon_threadsafe(lambda: _log.error("ledger_fault", text=f"paid calls are refused: {failure}"))
 
     def _fault(self, text: str) -> None:
         _log.error("ledger_fault", text=text)

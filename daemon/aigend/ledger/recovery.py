@@ -13,7 +13,7 @@ from aigend.ledger.entries import AttemptState
 from aigend.ledger.journal import Event, Tail
 from aigend.ledger.mark import TailState, mark_path
 from aigend.ledger.store import Moment
-from aigend.storage.files import DatabaseCondition, StorageRefused, examine_database, private_file
+from aigend.storage.files import EXIT_IO, DatabaseCondition, StorageRefused, examine_database, private_file
 
 RESTARTED = "the daemon ended while the call was under way"
 _OPEN_ATTEMPTS = (  # repeats the partial index's own condition, without which SQLite would not use it
@@ -58,12 +58,21 @@ def prepare(path: Path) -> bool:
     if condition is DatabaseCondition.MISSING:
         if path.with_name(path.name + "-wal").exists():
             raise LedgerRefused(path, "is missing, but its write-ahead log is there")
-        schema.create(path)
+        _create(path)
         return True
     if condition is not DatabaseCondition.OURS:
         raise LedgerRefused(path, _WHY[condition])
     private_file(path)
     return False
+
+
+def _create(path: Path) -> None:
+    try:
+        schema.create(path)
+    except sqlite3.Error as error:
+        path.unlink(missing_ok=True)  # what was begun holds nothing
+        text = f"ledger {path} can't be made: {error}; allowed: a disk with room that this user may write to"
+        raise StorageRefused(text, path=path, exit_code=EXIT_IO) from error
 
 
 def recover(connection: sqlite3.Connection, path: Path, *, mark: Tail | None, created: bool, now_us: int) -> OpenReport:

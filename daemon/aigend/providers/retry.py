@@ -86,7 +86,7 @@ def verdict(
     hold = _hold(fault.kind, on_server_error)
     step = _next(fault, attempt=attempt, settings=settings, on_ambiguous=on_ambiguous)
     after_s = _wait_s(fault, attempt=attempt, settings=settings, jitter=jitter) if step is Next.RETRY else 0.0
-    return Verdict(hold=hold, next=step, error=_error(fault), after_s=after_s)
+    return Verdict(hold=hold, next=step, error=_error(fault, settings), after_s=after_s)
 
 
 def _hold(kind: FaultKind, on_server_error: str) -> Hold:
@@ -116,7 +116,7 @@ def _wait_s(fault: ProviderFault, *, attempt: int, settings: RetrySettings, jitt
     return longest * (0.5 + 0.5 * jitter())
 
 
-def _error(fault: ProviderFault) -> DomainError:
+def _error(fault: ProviderFault, settings: RetrySettings) -> DomainError:
     reason = _REASONS[fault.kind]
     if fault.kind is FaultKind.REJECTED:
         reason = _REASONS_BY_CODE.get(fault.code, reason)
@@ -127,5 +127,11 @@ def _error(fault: ProviderFault) -> DomainError:
         facts["provider_code"] = fault.code
     if fault.provider_message:
         facts["provider_message"] = fault.provider_message
-    waiting_helps = reason in (Reason.RATE_LIMITED, Reason.PROVIDER_UNAVAILABLE)
-    return DomainError(reason, fault.message, retry_after_s=fault.retry_after_s if waiting_helps else None, **facts)
+    return DomainError(reason, fault.message, retry_after_s=_told_wait_s(reason, fault, settings), **facts)
+
+
+def _told_wait_s(reason: Reason, fault: ProviderFault, settings: RetrySettings) -> float | None:
+    """Return after how many seconds waiting may help; a rate limit always says it."""
+    if reason is Reason.RATE_LIMITED:
+        return settings.max_delay_s if fault.retry_after_s is None else fault.retry_after_s
+    return fault.retry_after_s if reason is Reason.PROVIDER_UNAVAILABLE else None

@@ -17,7 +17,7 @@ from aigend.completion.quotes import Quote
 from aigend.completion.repeats import Origin
 from aigend.errors import DomainError, invalid
 from aigend.rpc.answer_codec import pack_tool_call
-from aigend.rpc.caller import LOCAL_SCOPE, MAX_REQUEST_ID, Sender, make_caller, read_metadata
+from aigend.rpc.caller import LOCAL_SCOPE, MAX_REQUEST_ID, Sender, check_request_id, make_caller, read_metadata
 from aigend.rpc.content import refuse_unknown
 from aigend.rpc.request import check_size, parse_request, unpack_request
 from aigend.rpc.spans import ended, note
@@ -57,6 +57,7 @@ class CompletionServicer:
         if span is None:
             return (await self._complete(data, sender, context, None, origin)).response
         with ended(span):
+            sender = sender._replace(request_id=check_request_id(sender.request_id))  # made here, so that the span tells it
             reply = await self._complete(data, sender, context, span, origin)
             note(span, sender.request_id, reply)
             return reply.response
@@ -88,9 +89,12 @@ class CompletionServicer:
         most = self._engine.snapshot.settings.limits.batch_items
         if not 1 <= len(messages) <= most:
             raise invalid("completions", f"{len(messages)} requests", f"1 to {most}")
-        caller = self._caller(read_metadata(context.invocation_metadata()), _Request(), context)  # type: ignore[arg-type]
+        sender = read_metadata(context.invocation_metadata())  # type: ignore[arg-type]
+        span = self._tracer.start_span(names.SPAN_BATCH, sender.traceparent)
+        caller = self._caller(sender, _Request(), context, span)
         callers = [item_caller(caller, index, partial(request_digest, message)) for index, message in enumerate(messages)]
-        ends = await complete_many(self._engine, [_item(message) for message in messages], callers)
+        with ended(span):
+            ends = await complete_many(self._engine, [_item(message) for message in messages], callers)
         return completion_pb2.BatchCompleteResponse(results=[_result(end) for end in ends]).SerializeToString()
 
     async def estimate_cost(self, data: bytes, context: Context) -> bytes:

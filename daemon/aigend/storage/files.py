@@ -11,6 +11,7 @@ import stat
 from enum import StrEnum
 from pathlib import Path
 
+EXIT_IO = 74  # EX_IOERR: a disk that is full or fails
 EXIT_BUSY = 75  # EX_TEMPFAIL: another process holds the lock
 EXIT_CONFIG = 78  # EX_CONFIG: a path that can't be used
 SOCKET_PATH_LIMIT = 107  # bytes of sun_path on Linux, without its closing NUL (unix(7))

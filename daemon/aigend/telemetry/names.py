@@ -116,8 +116,7 @@ OPERATION_DURATION = Metric("gen_ai.client.operation.duration", MetricKind.HISTO
 TOKENS = Metric("aigen.tokens", MetricKind.COUNTER, "{token}", "Tokens of settled calls, by type.")
 COST = Metric("aigen.cost", MetricKind.COUNTER, "{nano_usd}", "Cost of settled calls.")
 SAVED = Metric("aigen.saved", MetricKind.COUNTER, "{nano_usd}", "What calls would have cost without aigen, by cause.")
-CACHE_ENTRIES = Metric("aigen.cache.entries", MetricKind.UP_DOWN, "{entry}", "Answers in the response cache.")
-CACHE_SIZE = Metric("aigen.cache.size", MetricKind.UP_DOWN, "By", "Size of the response cache.")
+CACHE_MEMORY_SIZE = Metric("aigen.cache.memory.size", MetricKind.UP_DOWN, "By", "Size of the cache's memory tier.")
 CACHE_EVICTIONS = Metric("aigen.cache.evictions", MetricKind.COUNTER, "{entry}", "Answers that the size limit removed.")
 IN_FLIGHT = Metric("aigen.calls.in_flight", MetricKind.UP_DOWN, "{call}", "Provider calls under way.")
 QUEUED = Metric("aigen.calls.queued", MetricKind.UP_DOWN, "{call}", "Calls that wait for a slot.")
@@ -136,8 +135,7 @@ METRICS = (
     TOKENS,
     COST,
     SAVED,
-    CACHE_ENTRIES,
-    CACHE_SIZE,
+    CACHE_MEMORY_SIZE,
     CACHE_EVICTIONS,
     IN_FLIGHT,
     QUEUED,

@@ -8,6 +8,8 @@ import pytest
 from aigen.v1 import completion_pb2 as pb
 from aigend.completion.repeats import Origin
 from aigend.errors import DomainError, Reason
+from aigend.ledger.stats import compute
+from aigend.ledger.stats_query import Dimension, stats_query
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.types import (
     Accounting,
@@ -310,6 +312,21 @@ async def test_released_id_may_be_used_again(house: Spine) -> None:
     house.one.will(ProviderFault(FaultKind.REJECTED, "no", provider="one", status=400), fake_reply("yes"))
     assert (await _refused(house.ask(request_id="id"))).reason is Reason.PROVIDER_REFUSED
     assert read(await house.ask(request_id="id")).text == "yes"
+
+
+async def test_joined_id_is_counted_on_the_route_that_answered(house: Spine) -> None:
+    """A replay of an id in flight is counted where its answer came from."""
+    house.one.will(ProviderFault(FaultKind.AUTH, "no key", provider="one", status=401))
+    house.two.hold()
+    fields = {"request_id": "id", "mode": CacheMode.BYPASS, "fallback_models": ("two/model-2",)}
+    calls = [house.start(**fields) for _ in range(2)]
+    await house.two.arrived(1)
+    await house.boarded(2)
+    house.two.release()
+    await asyncio.gather(*calls)
+    query = stats_query(scope="local", now=house.clock.time(), group_by=(Dimension.PROVIDER, Dimension.OUTCOME))
+    rows = await house.ledger.read(lambda connection: compute(connection, query).rows)
+    assert ("two", "replay") in [row.group for row in rows]
 
 
 @pytest.mark.parametrize("in_flight", [False, True])

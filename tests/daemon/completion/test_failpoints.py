@@ -23,6 +23,6 @@ def test_disarmed_never_strikes():
 @pytest.mark.parametrize("armed", ["before_lunch:kill", "before_intent", "before_intent:wait", ":kill"])
 def test_what_does_not_exist_is_refused(armed: str):
     """The refusal names what was asked for and what there is, and ends a process with 78."""
-    with pytest.raises(FailpointRefusedError, match="AIGEND_FAILPOINT is .*; allowed: one of before_intent, ") as refused:
+    with pytest.raises(FailpointRefusedError, match=r"AIGEND_FAILPOINT is .*; allowed: one of before_intent, ") as refused:
         Failpoints(armed)
     assert refused.value.exit_code == 78

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from aigend.cache.entry import ALL
+from aigend.completion.call import Call
 from aigend.completion.sharing import Sharing
 from aigend.errors import DomainError, Reason
 from aigend.providers.port import FaultKind, ProviderFault
@@ -167,16 +168,37 @@ async def test_followers_inherit_an_unknown_outcome(house: Spine, monkeypatch: p
     assert (len(house.one.calls) == 1) == protected
 
 
-async def test_refresh_joins_only_a_refresh(house: Spine) -> None:
-    """A REFRESH never follows a call that may answer from before it; two REFRESH calls share one."""
+@pytest.mark.parametrize("protected", [True, False])
+async def test_refresh_joins_only_a_refresh(house: Spine, monkeypatch: pytest.MonkeyPatch, protected) -> None:
+    """Two REFRESH calls share one and follow no other; were the mode not in the key, they would follow what may be older."""
+    if not protected:
+        monkeypatch.setattr(Call, "flight_key", property(lambda call: tuple(sorted(call.keys))))
     house.one.hold()
     calls = [house.start(), house.start(mode=CacheMode.REFRESH), house.start(mode=CacheMode.REFRESH)]
-    await house.one.arrived(2)
     await house.boarded(3)
     house.one.release()
     outcomes = [reply.outcome for reply in await asyncio.gather(*calls)]
-    assert sorted(outcomes) == [CacheOutcome.COALESCED, CacheOutcome.MISS, CacheOutcome.REFRESH]
-    assert len(house.one.calls) == 2
+    kept_apart = sorted(outcomes) == [CacheOutcome.COALESCED, CacheOutcome.MISS, CacheOutcome.REFRESH]
+    assert kept_apart == protected
+    assert len(house.one.calls) == (2 if protected else 1)
+
+
+@pytest.mark.parametrize("protected", [True, False])
+async def test_order_of_routes_does_not_part_equal_questions(house: Spine, monkeypatch: pytest.MonkeyPatch, protected) -> None:
+    """Calls with the same routes in another order share a flight, and the answer lies under the key of the route that gave it."""
+    if not protected:
+        monkeypatch.setattr(Call, "flight_key", property(lambda call: tuple(call.keys)))
+    house.one.hold()
+    house.two.hold()
+    calls = [house.start(fallback_models=("two/model-2",))]
+    await house.boarded(1)
+    calls.append(house.start(model="two/model-2", fallback_models=("one/model-1",)))
+    await house.boarded(2)
+    house.one.release()
+    house.two.release()
+    await asyncio.gather(*calls)
+    assert len(house.one.calls) + len(house.two.calls) == (1 if protected else 2)
+    assert (await house.ask()).outcome is CacheOutcome.HIT
 
 
 @pytest.mark.parametrize("mode", [CacheMode.NO_STORE, CacheMode.BYPASS])

@@ -83,6 +83,12 @@ def test_a_providers_own_time_is_kept() -> None:
     assert (told.next, told.after_s, told.error.retry_after_s) == (Next.NEXT_ROUTE, 0.0, 61.0)
 
 
+def test_too_many_calls_always_say_how_long_to_wait() -> None:
+    """A rate limit without a time of its own tells callers the longest wait between attempts."""
+    assert ruling(ProviderFault(FaultKind.RATE_LIMITED, "told")).error.retry_after_s == SETTINGS.max_delay_s
+    assert ruling(ProviderFault(FaultKind.SERVER_ERROR, "told")).error.retry_after_s is None
+
+
 @pytest.mark.parametrize(
     ("code", "reason"),
     [

@@ -158,7 +158,7 @@ async def failure(call) -> Failure:
     try:
         await call
     except grpc.aio.AioRpcError as error:
-        trailers = dict(error.trailing_metadata() or ())
+        trailers = {key: value for key, value in error.trailing_metadata() or ()}  # noqa: C416 - older gRPC gives no mapping
         status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b""))
         return Failure(error.code(), *read_status(status), trailers, error.details() or "")
     raise AssertionError("the call did not fail")

@@ -302,6 +302,8 @@ async def test_traced_call_has_a_span_with_its_outcome(front: Served) -> None:
     for _ in range(3):
         await front.completion.Complete(asked(mode=pb.CACHE_MODE_READ_ONLY), metadata=metadata)
     assert [span.attributes[names.CACHE_OUTCOME] for span in spans] == ["miss", "replay", "replay"]
+    response = await front.completion.Complete(asked("no id"), metadata=(("traceparent", TRACED),))
+    assert spans[-1].attributes[names.REQUEST_ID] == response.request_id != ""
     await failure(front.completion.Complete(asked(""), metadata=metadata))
     assert spans[-1].error_type == "INVALID_REQUEST"
     front.house.one.will(RuntimeError("a defect"))
