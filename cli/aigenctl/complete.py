@@ -8,12 +8,12 @@ import typer
 
 from aigenctl import connection, render
 from aigenctl.machine import as_json, as_json_line
-from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, given, labels
+from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, filled, given, labels
 
 PromptArgument = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="The prompt; without it, or for -, standard input.")]
 SystemOption = Annotated[str | None, typer.Option("--system", help="System prompt.")]
-ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Model: id, alias or provider/model.")]
-AgentOption = Annotated[str | None, typer.Option("--agent", "-a", help="Agent, which maps to a provider and model.")]
+ModelOption = Annotated[str | None, typer.Option("--model", "-m", callback=filled, help="Model: id, alias or provider/model.")]
+AgentOption = Annotated[str | None, typer.Option("--agent", "-a", callback=filled, help="Agent, a name for a provider and model.")]
 ServiceOption = Annotated[str | None, typer.Option("--service", help="Service that asks; its policy applies.")]
 PhaseOption = Annotated[str | None, typer.Option("--phase", help="Phase of the pipeline.")]
 SessionOption = Annotated[str | None, typer.Option("--session", help="Session that the call is accounted to.")]
@@ -24,7 +24,7 @@ TemperatureOption = Annotated[float | None, typer.Option("--temperature", min=0,
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed for sampling.")]
 SampleOption = Annotated[int | None, typer.Option("--sample-index", min=0, help="Another index is another cache entry.")]
 ModeOption = Annotated[aigen.CacheMode | None, typer.Option("--mode", help="How the cache takes part.", case_sensitive=False)]
-NamespaceOption = Annotated[str | None, typer.Option("--namespace", help="Namespace of the cache.")]
+NamespaceOption = Annotated[str | None, typer.Option("--namespace", callback=filled, help="Namespace of the cache.")]
 NormalizationOption = Annotated[
     aigen.Normalization | None, typer.Option("--normalization", help="Which differences don't matter.", case_sensitive=False)
 ]

@@ -109,3 +109,10 @@ def alone(ctx: typer.Context, **options: object) -> bool:
     if ctx.invoked_subcommand is not None and any(options.values()):
         raise typer.BadParameter(f"options of {ctx.invoked_subcommand} stand before it; allowed: behind it")
     return ctx.invoked_subcommand is None
+
+
+def filled(value: str | None) -> str | None:
+    """Refuse a name that was given and is empty, such as a variable of the shell that is not set."""
+    if value == "":
+        raise typer.BadParameter("it is empty; allowed: a name, or leave the option out")
+    return value

@@ -96,8 +96,7 @@ def grpc_seconds(seconds: float) -> float | None:
 class Recovery:
     """What a call does after failures: it is sent again under its request id while that helps and the caller's time lasts.
 
-    gRPC's own retries come first, quick and few. What is left here are restarts of the daemon, which take longer. It is not left
-    to gRPC's `wait_for_ready` alone, because that would hold a caller for its whole timeout where no daemon comes back.
+    gRPC's own retries are switched off. Its `wait_for_ready` would hold a caller for its whole timeout where no daemon comes back.
 
     Args:
         finder: Where the daemon may be.

@@ -4,7 +4,6 @@ The client tries the socket itself before gRPC does: that tells a missing daemon
 reason, where a channel would only say that it is not ready yet.
 """
 
-import json
 import os
 import socket
 import time
@@ -22,27 +21,13 @@ _TRANSPORT_BYTES: Final = 33 * 1024 * 1024  # 1 MiB above the daemon's own limit
 _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.25
 
-_RETRY = {
-    "maxAttempts": 5,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "1s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {"name": [{}], "retryPolicy": _RETRY},
-        # Sent twice it would stop the daemon that was just restarted.
-        {"name": [{"service": "aigen.v1.DaemonService", "method": "Drain"}]},
-    ]
-}
-
 CHANNEL_OPTIONS: Final = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    # Calls are sent again by `_call.Recovery` alone. gRPC's own retries now and then left a stream waiting until its deadline when
+    # the daemon was killed under it, though nothing was under way any more.
+    ("grpc.enable_retries", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.max_send_message_length", _TRANSPORT_BYTES),
     ("grpc.max_receive_message_length", _TRANSPORT_BYTES),
-    ("grpc.per_rpc_retry_buffer_size", _TRANSPORT_BYTES),  # its default of 256 KiB would switch off retries of long prompts
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_metadata_size", 64 * 1024),  # details of an error may be longer than the default of 8 KiB

@@ -214,6 +214,7 @@ _BY_CODE: Mapping[str, type[AigenError]] = {
     "UNKNOWN": DaemonFault,
 }
 
+_PATIENCE_ENDED = "timeout passed before the daemon answered; the call may be asked for again under its request id"
 _CODE_NAMES: Mapping[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -223,7 +224,8 @@ def from_rpc_error(error: grpc.RpcError, *, request_id: str = "") -> AigenError:
     if status is not None:
         return from_status(status, request_id=request_id)
     code = error.code().name
-    return _BY_CODE.get(code, AigenError)(error.details() or code, code=code, request_id=request_id)
+    text = _PATIENCE_ENDED if code == "DEADLINE_EXCEEDED" else error.details() or code
+    return _BY_CODE.get(code, AigenError)(text, code=code, request_id=request_id)
 
 
 def from_status(status: status_pb2.Status, *, request_id: str = "") -> AigenError:

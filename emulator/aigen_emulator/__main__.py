@@ -7,8 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aigen_emulator.app import Emulator, EmulatorSettings
-from aigen_emulator.server import EmulatorServer
+try:
+    from aigen_emulator.app import Emulator, EmulatorSettings
+    from aigen_emulator.server import EmulatorServer
+except ModuleNotFoundError as missing:
+    if (missing.name or "").startswith("aigen_emulator"):
+        raise
+    sys.stderr.write(f"aigen_emulator needs its extra, {missing.name} is missing: pip install 'aigen[emulator]'\n")
+    sys.exit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -179,3 +179,11 @@ def test_estimate_calls_nobody(daemon, run):
     assert "not in the cache" in shown
     assert "Complete" not in daemon.asked
     assert json.loads(run("complete", "Q", "--estimate", "--json").stdout)["routes"][1]["max_cost_usd"] is None
+
+
+@pytest.mark.parametrize("option", ["--model", "--agent", "--namespace"])
+def test_empty_name_is_refused(answered, run, option):
+    """A variable of the shell that is not set does not silently become the default."""
+    result = run("complete", "What colour?", option, "")
+    assert result.exit_code == 2
+    assert "it is empty" in result.stderr

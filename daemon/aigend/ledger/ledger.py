@@ -38,6 +38,7 @@ from aigend.ledger.stats_query import StatsQuery
 from aigend.ledger.store import Change, Moment
 from aigend.ledger.totals import RunningTotals
 from aigend.storage.failure import StorageFailure
+from aigend.storage.files import EXIT_IO, StorageRefused
 from aigend.storage.group_commit import GroupCommitWriter
 
 T = TypeVar("T")
@@ -116,8 +117,7 @@ class Ledger:
 
         Raises:
             LedgerRefused: The ledger can't be trusted; it was left as it is.
-            StorageRefused: Its file can't be used.
-            StorageFailure: It can't be written.
+            StorageRefused: Its file can't be used, or can't be written.
         """
         self._loop = asyncio.get_running_loop()
         marked = mark.read_mark(mark.mark_path(self.path))
@@ -125,8 +125,11 @@ class Ledger:
         await asyncio.to_thread(self._writer.start)
         try:
             report = await self._writer.submit(lambda connection: self._recover(connection, marked, created=created))
-        except BaseException:
+        except BaseException as error:
             await self._stop_threads()
+            if isinstance(error, StorageFailure):
+                text = f"ledger {self.path}: {error.text}; allowed: a disk with room that this user may write to"
+                raise StorageRefused(text, path=self.path, exit_code=EXIT_IO) from error
             raise
         self.epoch = report.epoch
         await self._write_mark()

@@ -22,7 +22,7 @@ _OPEN_ATTEMPTS = (  # repeats the partial index's own condition, without which S
 _WHY = {
     DatabaseCondition.EMPTY: "is empty",
     DatabaseCondition.FOREIGN: "is no ledger of aigen",
-    DatabaseCondition.NEWER: "was written by a newer aigen",
+    DatabaseCondition.NEWER: "was written by a newer aigen, which alone can serve it",
     DatabaseCondition.DAMAGED: "is damaged",
 }
 

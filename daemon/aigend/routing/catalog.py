@@ -107,13 +107,12 @@ class Catalog:
             DomainError: UNKNOWN_MODEL or UNKNOWN_AGENT with the nearest names, INVALID_REQUEST where nothing is named and there is
                 no default model.
         """
+        meant = self._agent(agent) if agent else self._default
         if model:
             return self._named(model, "model")
-        if agent:
-            return self._agent(agent)
-        if self._default is None:
+        if meant is None:
             raise invalid("model", "", "a model or an agent; the settings name no default_model")
-        return self._default
+        return meant
 
     def find(self, name: str) -> Model:
         """Return a model by id, alias, `provider/model` or agent.

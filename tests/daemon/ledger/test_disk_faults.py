@@ -13,6 +13,7 @@ from aigend.errors import DomainError, Reason
 from aigend.ledger import schema
 from aigend.ledger.hits import HitKey
 from aigend.ledger.verify import verify
+from aigend.storage.files import StorageRefused
 from aigend.types import CacheOutcome, SavingsCause
 
 from tests.daemon.ledger.ledger_calls import NOW, budget, intent, opened, rows, settlement
@@ -92,6 +93,18 @@ async def test_full_disk_refuses_paid_calls_until_there_is_room(tmp_path, failin
         assert not ledger.failed
         await ledger.settle(await ledger.reserve(intent("r1")), settlement())
     assert verify(tmp_path / "ledger.db") == ()
+
+
+async def test_full_disk_at_the_start_is_said(tmp_path, failing):
+    """A ledger that can't be written at the start is named with what is allowed, and a process ends with 74."""
+    async with opened(tmp_path, budget()):
+        pass
+    failing.failure = sqlite3.SQLITE_FULL
+    with pytest.raises(StorageRefused, match="allowed: a disk with room") as refused:
+        async with opened(tmp_path, budget()):
+            pass
+    assert refused.value.exit_code == 74
+    assert str(tmp_path) in refused.value.text
 
 
 async def test_hits_counted_while_nothing_can_be_written_are_not_lost(tmp_path, failing):

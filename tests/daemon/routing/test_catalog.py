@@ -56,9 +56,11 @@ def test_settings_decide_what_an_agent_stands_for():
 
 
 def test_model_wins_over_agent():
-    """Where both are named, the model decides and the agent is only accounted."""
+    """Where both are named, the model decides and the agent is only accounted; a mistyped agent is refused all the same."""
     assert _catalog().resolve("gpt-4o", "claude").id == "gpt-4o"
-    assert _catalog().resolve("gpt-4o", "nobody").id == "gpt-4o"
+    with pytest.raises(DomainError) as refused:
+        _catalog().resolve("gpt-4o", "nobody")
+    assert refused.value.reason is Reason.UNKNOWN_AGENT
 
 
 def test_unlisted_model_of_a_configured_provider_is_taken():
