@@ -141,6 +141,7 @@ class CompletionEngine:
             if (found := self._free.peek(call) or await self._cache.load(call.catalog_keys)) is not None:
                 return self._free.hit(call, found, origin)
             self._cache.count_miss()
+            self._free.note_miss(origin)
         if call.mode is CacheMode.ONLY_IF_CACHED:
             raise DomainError(Reason.NOT_CACHED, "no answer is cached and mode ONLY_IF_CACHED makes no call", mode="ONLY_IF_CACHED")
         return await self._known_ids.answer(call)

@@ -83,11 +83,16 @@ class FreeAnswers:
         """Answer from the cache; with an origin, the same bytes may take the fast path from now on."""
         suffix = self._suffix(call.requested_model, CacheOutcome.HIT, entry.saved_nanos)
         cell = self._cell(call, entry.entry.route, CacheOutcome.HIT)
-        if origin is not None and call.mode in _REPEATABLE_MODES and len(call.routes) == 1:
+        if origin is not None and self._repeats.sighted(origin.digest) and call.mode in _REPEATABLE_MODES and len(call.routes) == 1:
             self._remember(call, entry, origin, suffix=suffix, cell=cell)
         total_us = self._count(call, cell, saved_nanos=entry.saved_nanos)
         self._cache.count_hit(total_us)
         return Reply(entry.wire + suffix + self._codec.encode_repeat(call.caller.request_id, total_us), CacheOutcome.HIT)
+
+    def note_miss(self, origin: Origin | None) -> None:
+        """Take note of bytes that had to be paid for: when they come again they are worth remembering."""
+        if origin is not None:
+            self._repeats.sighted(origin.digest)
 
     def follow(self, call: Call, landing: Landing) -> Reply:
         """Answer a follower with what its flight brought."""

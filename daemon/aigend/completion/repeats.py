@@ -49,6 +49,7 @@ class RepeatIndex:
     def __init__(self, *, max_bytes: int) -> None:
         self._records: OrderedDict[tuple[str, bytes], Repeat] = OrderedDict()
         self._capacity = max_bytes // RECORD_BYTES
+        self._sighted: dict[bytes, None] = {}  # digests that came once
         self.generation = 0
 
     def __len__(self) -> int:
@@ -58,6 +59,15 @@ class RepeatIndex:
         """Make all records count for nothing."""
         self.generation += 1
         self._records.clear()
+
+    def sighted(self, digest: bytes) -> bool:
+        """Return whether these bytes came before, and take note of them: what comes only once is not worth a record."""
+        if digest in self._sighted:
+            return True
+        if len(self._sighted) >= self._capacity:
+            self._sighted.clear()
+        self._sighted[digest] = None
+        return False
 
     def find(self, scope: str, digest: bytes) -> Repeat | None:
         """Return the record of these bytes, where it still counts."""

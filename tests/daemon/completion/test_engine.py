@@ -559,7 +559,7 @@ class TestRepeats:
 
     async def _warm_during(self, house: Spine, monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
         """Answer a call from the disk, and let something change while it waits for the disk."""
-        await house.ask()
+        await house.engine.complete(question(), caller(), origin())
         await asyncio.gather(*house.sharing._chores)  # until the disk has it
         house.cache._memory.drop_where(lambda _: True)
         load = house.cache.load
@@ -637,12 +637,20 @@ class TestRepeats:
         (entry,) = (await house.cache.entries("local", ALL)).entries
         assert entry.hit_count == 1
 
+    async def test_bytes_that_come_once_are_not_remembered(self, house: Spine) -> None:
+        """A new spelling of a stored question takes no room in the index until it comes again."""
+        await house.ask()
+        for remembered in (False, True):
+            await house.engine.complete(question(), caller(), origin())
+            assert (self._repeat(house) is not None) is remembered
+
     async def test_index_is_bounded(self, tmp_path: Path) -> None:
         """More requests than fit push out the ones remembered longest ago; more accounts than fit go the long way again."""
         async with spine(tmp_path, limits={"repeat_index_bytes": 3_000}) as house:
             await house.ask()
             for number in range(5):
-                await house.engine.complete(question(), caller(), origin(f"bytes {number}"))
+                for _ in range(2):  # bytes that come only once are not remembered
+                    await house.engine.complete(question(), caller(), origin(f"bytes {number}"))
             known = [house.engine.answer_repeat(origin(f"bytes {n}"), "local", "id", 0.0) is not None for n in range(5)]
             assert known == [False, False, True, True, True]
             for number in range(20):
