@@ -5,6 +5,7 @@ and roles), BUDGET_PAUSED (a budget's action PAUSE). DAEMON_FAULT needs a defect
 """
 
 import contextlib
+import json
 import resource
 import threading
 import time
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import aigen
+import grpc
 import pytest
+from aigen.v1 import completion_pb2, completion_pb2_grpc
 from aigend.errors import Reason
 
 from tests.e2e.conftest import MakeDaemon
@@ -320,6 +323,18 @@ def test_provider_down_is_one_run_of_the_engine(house: Aigend, emulator: Running
     with pytest.raises(aigen.ProviderUnavailable):
         client.complete("one run", model="down-1", request_id="one-run")
     assert [str(entry.state) for entry in client.ledger_entries(request_id="one-run")] == ["released"]
+
+
+def test_foreign_client_that_retries_runs_the_engine_once(house: Aigend, emulator: RunningEmulator):
+    """Retries of the transport, which somebody else's client may have switched on, are pushed back: the provider is asked once."""
+    policy = {"maxAttempts": 5, "initialBackoff": "0.01s", "maxBackoff": "0.02s", "backoffMultiplier": 1}
+    config = {"methodConfig": [{"name": [{}], "retryPolicy": policy | {"retryableStatusCodes": ["UNAVAILABLE"]}}]}
+    message = completion_pb2.CompleteRequest(prompt="[[fault:status=503]] retried", model=MODEL)
+    with grpc.insecure_channel(f"unix:{house.socket}", options=[("grpc.service_config", json.dumps(config))]) as channel:
+        with pytest.raises(grpc.RpcError) as met:
+            completion_pb2_grpc.CompletionServiceStub(channel).Complete(message)
+        assert met.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert emulator.requests() == 1
 
 
 def test_released_id_is_a_new_attempt(house: Aigend, emulator: RunningEmulator):
