@@ -5,6 +5,7 @@ Values only. No protobuf, no SQL, no provider's JSON; a decision belongs to the 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 from aigend.enums import (
     CacheMode,
@@ -173,9 +174,12 @@ class PromptCaching:
     ttl_s: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
-    """All that determines an answer, checked: equal requests have equal answers."""
+    """All that determines an answer, checked: equal requests have equal answers.
+
+    Without slots, so that `of` can leave unset fields to the class.
+    """
 
     messages: tuple[Message, ...]
     system: tuple[Part, ...] = ()
@@ -205,6 +209,13 @@ class CompletionRequest:
     lane: Lane = Lane.INTERACTIVE
     complete_by: float | None = None  # wall clock, seconds since 1970
     prompt_caching: PromptCaching | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """Return `CompletionRequest(**given)`, setting only what is given: few of many fields are, and every call makes one."""
+        request = object.__new__(cls)
+        request.__dict__.update(given)
+        return request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,8 @@ def unpack_request(message: completion_pb2.CompleteRequest) -> CompletionRequest
     """
     refuse_unknown(message, "request")
     given: dict[str, Any] = {name: read(message) for name, read in (_READERS[field.name] for field, _ in message.ListFields())}
-    return CompletionRequest(**{**given, "messages": unpack_messages(message)})
+    given["messages"] = unpack_messages(message)
+    return CompletionRequest.of(given)
 
 
 def _name(field: str, value: str) -> str:

@@ -1,11 +1,13 @@
 """A CompleteRequest as our own words: nothing is lost, nothing is ignored, bad input is named."""
 
+from dataclasses import FrozenInstanceError, replace
+
 import pytest
 from aigen.v1 import completion_pb2 as pb
 from aigen.v1 import message_pb2 as mpb
 from aigend.errors import DomainError, Reason
 from aigend.rpc.request import parse_request, unpack_request
-from aigend.types import CacheMode, Lane, Role, Stability, Text
+from aigend.types import CacheMode, CompletionRequest, Lane, Role, Stability, Text
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,16 @@ def test_every_field_of_the_contract_reaches_the_neutral_request() -> None:
     plain = unpack_request(_message())
     for name, sample in SAMPLES.items():
         assert unpack_request(_message(**sample)) != plain, name
+
+
+def test_short_way_makes_the_same_request() -> None:
+    """A request made of what is given alone equals, hashes, copies and prints as one made in full."""
+    given = {"messages": unpack_request(_message()).messages, "model": "m", "seed": 0}
+    short, full = CompletionRequest.of(given), CompletionRequest(**given)
+    assert (short, hash(short), repr(short)) == (full, hash(full), repr(full))
+    assert replace(short, model="n") == CompletionRequest(**(given | {"model": "n"}))
+    with pytest.raises(FrozenInstanceError):
+        short.model = "other"  # type: ignore[misc]
 
 
 def test_prompt_is_one_user_message() -> None:
