@@ -28,7 +28,7 @@ from aigend.telemetry.setup import Telemetry, start_telemetry
 
 EXIT_OK = 0
 STOP_GRACE_S = 1.0
-COLLECT_AFTER = 10_000  # new objects
+COLLECT_AFTER = 50_000  # new objects
 MOST_WARNINGS = 50  # shown by GetStatus, the latest ones
 _log = structlog.get_logger("aigend.server")
 
