@@ -141,8 +141,10 @@ def test_call_over_handmade_http2_works(house: Aigend):
 def test_frame_that_promises_more_than_the_limit(house: Aigend):
     """A length above the transport's limit is never served and holds nobody up."""
     told = over_http2(house, b"\x00" + (2**31 - 1).to_bytes(4, "big") + b"x", end=False)
-    assert told.get("grpc-status", "8") == "8"  # gRPC 1.74 says nothing until the stream ends, later ones refuse at once
-    assert ":status" not in told or told.get("grpc-status") == "8"
+    if grpc.__version__.startswith("1.74."):
+        assert told == {}  # the floor's gRPC says nothing until the stream ends
+    else:
+        assert told["grpc-status"] == "8"
     assert house.client().complete("beside a promise", model=MODEL).text
 
 
