@@ -28,6 +28,7 @@ from aigend.enums import (
 __all__ = [
     "Accounting",
     "Answer",
+    "CacheMark",
     "CacheMode",
     "CacheOutcome",
     "CallFacts",
@@ -46,6 +47,8 @@ __all__ = [
     "ModelTier",
     "Normalization",
     "Part",
+    "PartPlace",
+    "PromptCachePlan",
     "PromptCaching",
     "ReasoningEffort",
     "ResponseFormat",
@@ -172,6 +175,30 @@ class PromptCaching:
 
     enabled: bool | None = None
     ttl_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PartPlace:
+    """Where a part stands in a request: in the system prompt (message None) or in a message; part -1 is the end of the tools."""
+
+    message: int | None
+    part: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheMark:
+    """The end of a prefix that the provider's prompt cache shall keep, for 300 or 3,600 seconds."""
+
+    place: PartPlace
+    ttl_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCachePlan:
+    """What one call asks of the provider's prompt cache."""
+
+    marks: tuple[CacheMark, ...] = ()  # in the order of the request: tools, system, messages; at most 4
+    prefix_key: str = ""  # the same for requests that share a stable prefix; empty: there is none
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,14 @@ class ToolOffer:
     schema: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class PrefixMark:
+    """Where a request asks that its beginning be kept in the provider's prompt cache."""
+
+    prompt_bytes: int  # of UTF-8, from the beginning of `Question.prompt`
+    ttl_s: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """A request in neutral words."""
@@ -60,6 +68,7 @@ class Question:
     effort: str = ""
     stream: bool = False
     include_usage: bool = False
+    prefix_marks: tuple[PrefixMark, ...] = ()
 
     @property
     def input_tokens(self) -> int:
@@ -82,7 +91,9 @@ class Tokens:
 
     input: int  # cached ones included
     output: int  # reasoning included
-    cached: int = 0
+    cached: int = 0  # read from the prompt cache, inside `input`
+    written_5m: int = 0  # written to it for 5 minutes, inside `input`
+    written_1h: int = 0  # likewise for an hour
     reasoning: int = 0
 
 
@@ -91,6 +102,7 @@ class ModelAnswer:
     """What the model says."""
 
     text: str
+    thinking: str = ""  # reasoning that the provider shows
     tool_calls: tuple[ModelToolCall, ...] = ()
     finish: str = "stop"  # stop, length or tool_calls
     tokens: Tokens = field(default_factory=lambda: Tokens(input=0, output=0))

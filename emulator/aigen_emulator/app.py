@@ -25,7 +25,7 @@ from aigen_emulator.wire.port import RefusalError, Wire
 WIRES: tuple[Wire, ...] = (OpenAIWire(),)
 MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5", "gemini-2.5-pro", "sonar-pro")
 _MAX_PATHS = 256
-_PREFIX = r"(?:/p/(?P<provider>[^/]+))?"
+_PROVIDER = re.compile(r"/p/(?P<provider>[^/]+)")
 _NO_FAULT = Fault()
 
 
@@ -58,7 +58,7 @@ class Emulator:
         self.gate = Gate(monotonic, max_concurrent=settings.max_concurrent, per_minute=settings.per_minute)
         self.requests: dict[str, int] = {}
         self._prompt_cache = PromptCache() if settings.prompt_cache else None
-        self._paths: dict[str, tuple[str, Wire] | None] = {}
+        self._paths: dict[str, _Target | None] = {}
         self._control = control_app(self.script, self.stats, WIRES[0].models(MODELS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,10 +67,10 @@ class Emulator:
         if target is None:
             await self._control(scope, receive, send)
             return
-        provider, wire = target
-        exchange = Exchange(scope, receive, send, gate_headers=self.gate.headers)
+        exchange = Exchange(scope, receive, send, wire_headers=lambda: target.wire.headers(self.gate.allowance()))
+        wire = target.wire
         try:
-            await self._complete(exchange, provider, wire)
+            await self._complete(exchange, target)
         except RefusalError as refused:
             await exchange.respond(refused.status, wire.error(refused))
         except FaultError as bad:
@@ -87,14 +87,15 @@ class Emulator:
             "peak_in_flight": self.gate.peak_in_flight,
         }
 
-    async def _complete(self, exchange: Exchange, provider: str, wire: Wire) -> None:
+    async def _complete(self, exchange: Exchange, target: "_Target") -> None:
+        wire = target.wire
         body = await exchange.read()
         if body is None:
             return
         if self.settings.api_key is not None and not wire.authorized(exchange.headers, self.settings.api_key):
             raise wire.default_refusal(401)
-        question = wire.question(body)
-        provider = provider or question.model
+        question = wire.question(body, target.path)
+        provider = target.provider or question.model
         self.requests[provider] = self.requests.get(provider, 0) + 1
         fault = self._strike(exchange, provider, question)
         refusal = self.gate.enter()
@@ -165,15 +166,29 @@ class Emulator:
         extra = {"retry-after": f"{max(1, round(refusal.retry_after_s))}", "retry-after-ms": f"{refusal.retry_after_s * 1000:.0f}"}
         await exchange.respond(429, wire.error(refused), headers=extra)
 
-    def _target(self, path: str) -> tuple[str, Wire] | None:
-        """Return the provider named in the path ("" for none) and the format spoken there."""
+    def _target(self, path: str) -> "_Target | None":
+        """Return what is spoken at an address; None where it is no completion."""
         if path in self._paths:
             return self._paths[path]
-        found = [(match["provider"] or "", wire) for wire in WIRES if (match := re.fullmatch(_PREFIX + re.escape(wire.path), path))]
-        target = found[0] if found else None
+        provider, rest = _split(path)
+        target = next((_Target(provider, wire, rest) for wire in WIRES if wire.path.fullmatch(rest)), None)
         if len(self._paths) < _MAX_PATHS:
             self._paths[path] = target
         return target
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a completion is asked: the provider named in the path ("" for none), the format, and the format's own path."""
+
+    provider: str
+    wire: Wire
+    path: str
+
+
+def _split(path: str) -> tuple[str, str]:
+    match = _PROVIDER.match(path)
+    return (match["provider"], path[match.end() :]) if match else ("", path)
 
 
 def _number_or_none(value: bytes | None) -> int | None:

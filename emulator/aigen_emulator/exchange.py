@@ -26,14 +26,14 @@ class Exchange:
         scope: The ASGI scope; it holds the connection under TRANSPORT.
         receive: ASGI's.
         send: ASGI's.
-        gate_headers: Returns the rate-limit headers to send.
+        wire_headers: Returns the headers of the wire format.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, *, gate_headers: Callable[[], HeaderList]) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, wire_headers: Callable[[], HeaderList]) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._gate_headers = gate_headers
+        self._wire_headers = wire_headers
 
     @cached_property
     def headers(self) -> dict[bytes, bytes]:
@@ -107,9 +107,7 @@ class Exchange:
         headers: HeaderList = [
             (b"content-type", content_type),
             (b"x-request-id", b"req_%032x" % next(_numbers)),
-            (b"openai-processing-ms", b"1"),
-            (b"openai-version", b"2020-10-01"),
-            *self._gate_headers(),
+            *self._wire_headers(),
         ]
         if extra:
             named = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in extra.items()}

@@ -9,6 +9,23 @@ _UNLIMITED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left of the rate limit; the wire formats spell it in their headers."""
+
+    limit: int  # requests a minute
+    remaining: int
+    reset_s: float  # until all is allowed again
+
+    @property
+    def reset_text(self) -> str:
+        """The time to the reset as providers write durations, such as `1.500s` or `6ms`."""
+        return f"{self.reset_s:.3f}s" if self.reset_s >= 1 else f"{self.reset_s * 1000:.0f}ms"
+
+
+_PLENTY = Allowance(_UNLIMITED, _UNLIMITED - 1, 0.006)
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """Why a request is not taken now."""
 
@@ -33,7 +50,6 @@ class Gate:
         self._max_concurrent = max_concurrent
         self._per_minute = per_minute
         self._admitted: deque[float] = deque()
-        self._headers: list[tuple[bytes, bytes]] = []
 
     def enter(self) -> Refusal | None:
         """Take a request in, or say why not; what was taken must `leave`."""
@@ -51,15 +67,13 @@ class Gate:
         """Let a request out that `enter` took in."""
         self.in_flight -= 1
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the rate-limit headers of a response that is sent now."""
+    def allowance(self) -> Allowance:
+        """Return what a response that is sent now says about the rate limit."""
         if self._per_minute is None:
-            if not self._headers:
-                self._headers = _rate_headers(limit=_UNLIMITED, remaining=_UNLIMITED - 1, reset_s=0.006)
-            return self._headers
+            return _PLENTY
         remaining = max(0, self._per_minute - len(self._admitted))
         reset_s = WINDOW_S - (self._monotonic() - self._admitted[0]) if self._admitted else 0.0
-        return _rate_headers(limit=self._per_minute, remaining=remaining, reset_s=reset_s)
+        return Allowance(limit=self._per_minute, remaining=remaining, reset_s=reset_s)
 
     def _refusal(self) -> Refusal | None:
         if self._max_concurrent is not None and self.in_flight >= self._max_concurrent:
@@ -74,15 +88,3 @@ class Gate:
         wait = WINDOW_S - (now - self._admitted[0])
         used = f"Limit {self._per_minute}, Used {len(self._admitted)}, Requested 1"
         return Refusal(f"Rate limit reached on requests per min (RPM): {used}. Please try again in {wait:.3f}s.", wait)
-
-
-def _rate_headers(*, limit: int, remaining: int, reset_s: float) -> list[tuple[bytes, bytes]]:
-    shown = f"{reset_s:.3f}s" if reset_s >= 1 else f"{reset_s * 1000:.0f}ms"
-    return [
-        (b"x-ratelimit-limit-requests", b"%d" % limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % remaining),
-        (b"x-ratelimit-reset-requests", shown.encode()),
-        (b"x-ratelimit-limit-tokens", b"2000000"),
-        (b"x-ratelimit-remaining-tokens", b"1999000"),
-        (b"x-ratelimit-reset-tokens", b"30ms"),
-    ]

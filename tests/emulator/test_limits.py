@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aigen_emulator.limits import Gate
 from aigen_emulator.prompt_cache import PromptCache
+from aigen_emulator.wire.openai import OpenAIWire
 from aigen_emulator.truth import Charge, TruthLog
 
 
@@ -25,6 +26,11 @@ def charge(number: int) -> Charge:
     return Charge(
         request_id=f"r{number}", attempt=None, provider="p", model="m", input_tokens=1, cached_tokens=0, output_tokens=2, status=200
     )
+
+
+def said(gate: Gate) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response that is sent now, as OpenAI spells them."""
+    return OpenAIWire().headers(gate.allowance())
 
 
 def test_concurrency_is_bounded() -> None:
@@ -46,20 +52,20 @@ def test_rate_is_bounded_in_any_minute() -> None:
     refusal = gate.enter()
     assert refusal is not None
     assert refusal.retry_after_s == pytest.approx(40.0)
-    assert (b"x-ratelimit-remaining-requests", b"0") in gate.headers()
-    assert (b"x-ratelimit-reset-requests", b"40.000s") in gate.headers()
+    assert (b"x-ratelimit-remaining-requests", b"0") in said(gate)
+    assert (b"x-ratelimit-reset-requests", b"40.000s") in said(gate)
     time.now = 60.0
     assert gate.enter() is None
 
 
 def test_headers_without_a_bound_are_plausible() -> None:
     """A provider without a bound still sends its headers."""
-    assert (b"x-ratelimit-reset-requests", b"6ms") in Gate(Time(), max_concurrent=None, per_minute=None).headers()
+    assert (b"x-ratelimit-reset-requests", b"6ms") in said(Gate(Time(), max_concurrent=None, per_minute=None))
 
 
 def test_headers_before_the_first_request() -> None:
     """Nothing has to be waited for before anything was asked."""
-    assert (b"x-ratelimit-reset-requests", b"0ms") in Gate(Time(), max_concurrent=None, per_minute=1).headers()
+    assert (b"x-ratelimit-reset-requests", b"0ms") in said(Gate(Time(), max_concurrent=None, per_minute=1))
 
 
 def test_prompt_cache_knows_prefixes_in_blocks() -> None:

@@ -16,8 +16,9 @@ from openai import AsyncOpenAI, AsyncStream
 
 from aigend.config import ProviderSettings
 from aigend.providers.connection import CURRENT_SENDING, Sending, http_client, last_bytes
+from aigend.providers.faults import unreadable
 from aigend.providers.openai_answer import Collected, UnreadableAnswerError, reply_from
-from aigend.providers.openai_faults import CALL_ERRORS, fault_from, unreadable
+from aigend.providers.openai_faults import CALL_ERRORS, fault_from
 from aigend.providers.openai_request import check_request, request_body
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, ProviderReply, StreamEvent
 from aigend.types import CompletionRequest

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from aigend.types import CompletionRequest, FinishReason, Part, TokenUsage, ToolCall
+from aigend.types import CompletionRequest, FinishReason, Part, PromptCachePlan, TokenUsage, ToolCall
+
+NO_PLAN = PromptCachePlan()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,7 @@ class ProviderCall:
     timeout_s: float  # for the whole call, from connecting to the last byte
     request_id: str  # sent along, so that a provider's records can be compared with ours
     attempt: int = 1  # among all attempts of the request, from 1
+    prompt_cache: PromptCachePlan = NO_PLAN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,11 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from aigen_emulator.answers import ModelAnswer, ModelToolCall, Question, ToolOffer
+from aigen_emulator.limits import Allowance
 from aigen_emulator.wire.port import RefusalError
 
 _WORDS = re.compile(r"\s*\S+|\s+")
@@ -37,9 +39,9 @@ _KINDS = {
 class OpenAIWire:
     """Chat completions, unary and streamed."""
 
-    path = "/v1/chat/completions"
+    path = re.compile(r"/v1/chat/completions")
 
-    def question(self, body: bytes) -> Question:
+    def question(self, body: bytes, path: str) -> Question:  # noqa: ARG002 - the address says nothing more here
         """Return what a request body asks."""
         asked = _parsed(body)
         messages = _messages(asked)
@@ -66,6 +68,10 @@ class OpenAIWire:
             stream=stream,
             include_usage=stream and bool((asked.get("stream_options") or {}).get("include_usage")),
         )
+
+    def headers(self, allowance: Allowance) -> list[tuple[bytes, bytes]]:
+        """Return what OpenAI sends beside every answer."""
+        return _headers(allowance)
 
     def usage(self, answer: ModelAnswer) -> dict[str, Any]:
         """Return the usage object: cached tokens inside the prompt's, reasoning inside the completion's."""
@@ -135,6 +141,20 @@ class OpenAIWire:
         """Return the body of a list of models."""
         listed = [{"id": name, "object": "model", "created": 1_760_000_000, "owned_by": "emulator"} for name in names]
         return json.dumps({"object": "list", "data": listed}).encode()
+
+
+@lru_cache(maxsize=1)
+def _headers(allowance: Allowance) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"openai-processing-ms", b"1"),
+        (b"openai-version", b"2020-10-01"),
+        (b"x-ratelimit-limit-requests", b"%d" % allowance.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % allowance.remaining),
+        (b"x-ratelimit-reset-requests", allowance.reset_text.encode()),
+        (b"x-ratelimit-limit-tokens", b"2000000"),
+        (b"x-ratelimit-remaining-tokens", b"1999000"),
+        (b"x-ratelimit-reset-tokens", b"30ms"),
+    ]
 
 
 def _refuse(message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> RefusalError:

@@ -1,9 +1,11 @@
 """What a wire format must be able to say, so that the server need not know any of them."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from aigen_emulator.answers import ModelAnswer, Question
+from aigen_emulator.limits import Allowance
 
 
 class RefusalError(Exception):
@@ -27,12 +29,16 @@ class RefusalError(Exception):
 
 
 class Wire(Protocol):
-    """One provider's format; `path` ends the address that it is spoken at."""
+    """One provider's format; `path` matches the end of the addresses that it is spoken at, whole."""
 
-    path: str
+    path: re.Pattern[str]
 
-    def question(self, body: bytes) -> Question:
-        """Return what a request body asks; raises RefusalError as the provider would."""
+    def question(self, body: bytes, path: str) -> Question:
+        """Return what a request asks; `path` is what the pattern matched. Raises RefusalError as the provider would."""
+        ...
+
+    def headers(self, allowance: Allowance) -> list[tuple[bytes, bytes]]:
+        """Return the headers of every response, the rate limit's among them."""
         ...
 
     def usage(self, answer: ModelAnswer) -> dict[str, Any]:
