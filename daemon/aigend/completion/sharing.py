@@ -22,6 +22,8 @@ from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown
 from aigend.scheduling.single_flight import FlightTable, LeaderLeftError
 
+GATHER_S = 0.02  # how long answers wait to be written together; a crash loses as much of the cache, and no money
+
 
 class Sharing:
     """Puts callers aboard flights and keeps what the flights bring.
@@ -62,7 +64,8 @@ class Sharing:
         self._flights: FlightTable[Landing, Event, KeepTerms] = FlightTable(buffer_bytes=buffer_bytes)
         self._work: dict[AnswerFlight, asyncio.Task[Landing]] = {}
         self._orphans: set[AnswerFlight] = set()
-        self._chores: set[asyncio.Task[None]] = set()
+        self._unwritten: list[tuple[MemoryEntry, int]] = []
+        self._gathering: asyncio.Task[None] | None = None
         self._closing = False
 
     @property
@@ -102,7 +105,10 @@ class Sharing:
         for flight in self._work:
             self._cut(flight)
         await asyncio.gather(*self._work.values(), return_exceptions=True)
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._gathering is not None:
+            self._gathering.cancel()
+            await asyncio.gather(self._gathering, return_exceptions=True)
+        await self._write_all()
 
     async def settled(self) -> None:
         """Wait until no flight is under way."""
@@ -112,7 +118,7 @@ class Sharing:
     def _board(self, call: Call, *, streaming: bool) -> tuple[AnswerFlight, bool]:
         flight, leads = self._flights.board(call.flight_key)
         if call.stores and flight.terms is None:
-            flight.terms = KeepTerms(call, call.request.ttl_s or call.snapshot.settings.cache.ttl_s)
+            flight.terms = KeepTerms(call, call.request.ttl_s or call.snapshot.ttl_s(call.request.service))
         if leads:
             if self._closing:
                 self._flights.leave(flight)
@@ -208,10 +214,19 @@ class Sharing:
 
     def _persist(self, flight: AnswerFlight, kept: MemoryEntry) -> None:
         """Write to the disk after everybody has the answer."""
-        generation = flight.terms.call.generation if flight.terms else 0
-        chore = asyncio.create_task(self._write(kept, generation))
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
+        self._unwritten.append((kept, flight.terms.call.generation if flight.terms else 0))
+        if self._gathering is None or self._gathering.done():
+            self._gathering = asyncio.create_task(self._write_together())
+
+    async def _write_together(self) -> None:
+        """Write what comes within a moment at once: the disk's work is then smaller, and not in the way of the next call."""
+        while self._unwritten:
+            await self._clock.sleep(GATHER_S)
+            await asyncio.shield(self._write_all())
+
+    async def _write_all(self) -> None:
+        entries, self._unwritten = self._unwritten, []
+        await asyncio.gather(*(self._write(kept, generation) for kept, generation in entries))
 
     async def _write(self, kept: MemoryEntry, generation: int) -> None:
         self._failpoints.passing("before_cache_put")

@@ -10,15 +10,10 @@ from typing import Any
 
 import httpx2
 
-from aigend.providers.address import on_loopback
+from aigend.providers.transport import AiohttpTransport
 
-CONNECT_TIMEOUT_S = 10.0
-_CONNECTIONS = 1_000
-_KEPT_ALIVE = 100
-_KEEP_ALIVE_S = 5.0  # shorter than servers keep them, so that none closes one under a request
 _GZIP_OR_ZLIB = 47  # zlib's window bits that recognise both headers
 _TAIL_BYTES = 32
-_SENT = frozenset(("http11.send_request_headers.started", "http2.send_request_headers.started"))
 
 
 class AnswerTooLargeError(Exception):
@@ -37,26 +32,12 @@ class Sending:
     def __init__(self) -> None:
         self.started = False
 
-    async def trace(self, event: str, info: Any) -> None:
-        """Take note of a step of the HTTP client; asking a proxy for a tunnel sends nothing to the provider."""
-        if event in _SENT and info["request"].method != b"CONNECT":
-            self.started = True
-
 
 CURRENT_SENDING: ContextVar[Sending | None] = ContextVar("current_sending", default=None)
 
 
 def http_client(*, base_url: str, answer_bytes: int) -> httpx2.AsyncClient:
-    """Return a client whose requests report to CURRENT_SENDING and whose answers end at `answer_bytes`.
-
-    Redirects are not followed: a redirected completion could be paid twice. Proxies of the environment are honoured, except
-    on loopback. No time limits but that on connecting: the whole call has one of its own.
-    """
-
-    async def on_request(request: httpx2.Request) -> None:
-        sending = CURRENT_SENDING.get()
-        if sending is not None:
-            request.extensions["trace"] = sending.trace
+    """Return a client whose requests report to CURRENT_SENDING and whose answers end at `answer_bytes`."""
 
     async def on_response(response: httpx2.Response) -> None:
         encoding = response.headers.pop("content-encoding", "identity").strip().lower()
@@ -65,13 +46,19 @@ def http_client(*, base_url: str, answer_bytes: int) -> httpx2.AsyncClient:
         response.stream = _BoundedStream(response.stream, limit=answer_bytes, encoding=encoding)
 
     return httpx2.AsyncClient(
-        timeout=httpx2.Timeout(None, connect=CONNECT_TIMEOUT_S),
-        limits=httpx2.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_KEPT_ALIVE, keepalive_expiry=_KEEP_ALIVE_S),
+        transport=AiohttpTransport(base_url=base_url, leaving=_note_leaving),
+        timeout=None,
         follow_redirects=False,
-        trust_env=not on_loopback(base_url),
+        trust_env=False,
         headers={"accept-encoding": "identity"},
-        event_hooks={"request": [on_request], "response": [on_response]},
+        event_hooks={"response": [on_response]},
     )
+
+
+def _note_leaving() -> None:
+    sending = CURRENT_SENDING.get()
+    if sending is not None:
+        sending.started = True
 
 
 def last_bytes(response: httpx2.Response) -> bytes:

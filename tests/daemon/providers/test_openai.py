@@ -375,14 +375,6 @@ async def test_the_environment_adds_no_headers(monkeypatch: pytest.MonkeyPatch) 
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
-async def test_proxies_are_for_far_addresses_only() -> None:
-    """A proxy of the environment is never asked for loopback."""
-    near, far = (http_client(base_url=url, answer_bytes=1) for url in ("http://localhost:1/v1", "https://api.openai.com/v1"))
-    assert (near.trust_env, far.trust_env) == (False, True)
-    await near.aclose()
-    await far.aclose()
-
-
 def test_a_request_without_an_asynchronous_stream_is_refused() -> None:
     """The bound needs a stream that it can stand in front of."""
     client = http_client(base_url="http://localhost/v1", answer_bytes=1)

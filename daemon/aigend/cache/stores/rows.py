@@ -66,6 +66,12 @@ def last_use_number(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT coalesce(max(use_number), 0) FROM entry").fetchone()[0])
 
 
+def keys(connection: sqlite3.Connection, *, after: int) -> tuple[list[bytes], int | None]:
+    """Return some keys from the given number on, and the number to go on from; None: these were the last."""
+    found = connection.execute("SELECT id, key FROM entry WHERE id > ? ORDER BY id LIMIT ?", (after, CHUNK)).fetchall()
+    return [key for _, key in found], found[-1][0] if len(found) == CHUNK else None
+
+
 def fetch(connection: sqlite3.Connection, keys: Sequence[bytes], *, now: float, cleared: Iterable[Clearing]) -> Found:
     """Return the entry of the first key that has a fresh one."""
     found = Found()

@@ -4,6 +4,7 @@ What is said to the database stands in `rows`, how its file is made and opened i
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -17,6 +18,7 @@ from typing import TypeVar
 from aigend.cache.codec import encode_entry
 from aigend.cache.entry import CacheEntry, CacheEntryInfo, CacheFilter, Cleared
 from aigend.cache.stores import rows, schema
+from aigend.cache.stores.key_filter import CAPACITY, KeyFilter
 from aigend.cache.stores.port import StoredPage, Touch, Usage, stored_size
 from aigend.clock import Clock
 from aigend.config import CacheSettings
@@ -50,9 +52,13 @@ class SqliteStore:
         path: The file; its directory exists and is ours.
         clock: Tells the time.
         settings: Size limit and compression.
+
+    Attributes:
+        spared_count: Look-ups that needed no disk, because their keys are certainly not there.
     """
 
     def __init__(self, *, path: Path, clock: Clock, settings: CacheSettings) -> None:
+        self.spared_count = 0
         self.eviction_count = 0
         self.expiration_count = 0
         self.damaged_count = 0
@@ -64,6 +70,9 @@ class SqliteStore:
         self._reader: _Reader | None = None
         self._cleared: tuple[rows.Clearing, ...] = ()
         self._use_numbers: Iterator[int] = itertools.count(1)
+        self._keys = KeyFilter()
+        self._all_keys_known = False
+        self._learning: asyncio.Task[None] | None = None
         self._damaged = False
         self._wanted = False  # open() was called, close() was not
         self._renewed_at = -RENEWAL_S
@@ -80,6 +89,7 @@ class SqliteStore:
             await asyncio.to_thread(self._open)
         except FAULTS as error:
             raise StorageFailure(NAME, error) from error
+        self._learn_keys()
 
     async def close(self) -> None:
         """Write what waits and close the file."""
@@ -88,6 +98,9 @@ class SqliteStore:
 
     async def fetch(self, keys: Sequence[bytes], *, now: float) -> CacheEntry | None:
         """Return the entry of the first key that has a fresh one."""
+        if self._all_keys_known and not self._keys.may_hold(keys):
+            self.spared_count += 1
+            return None
         found = await self._read(partial(rows.fetch, keys=keys, now=now, cleared=self._cleared))
         if found.damaged:
             self.damaged_count += len(found.damaged)
@@ -97,6 +110,7 @@ class SqliteStore:
 
     async def put(self, entry: CacheEntry, *, touches: Sequence[Touch] = ()) -> None:
         """Keep an entry; one that is larger than the whole cache is not kept."""
+        self._keys.add(entry.key)
         self.eviction_count += await self._write(partial(self._put, entry=entry, touches=touches))
 
     async def touch(self, touches: Sequence[Touch]) -> None:
@@ -133,6 +147,8 @@ class SqliteStore:
         if self._damaged or self._writer is None:
             await self._renew()
             return False
+        if self._keys.added > CAPACITY and self._all_keys_known:
+            self._learn_keys()
         more = False
         if self._cleared:
             await self._sweep(self._cleared[0])
@@ -142,6 +158,21 @@ class SqliteStore:
         self.expiration_count += expired
         self.eviction_count += evicted
         return more or max(expired, evicted) >= rows.CHUNK
+
+    def _learn_keys(self) -> None:
+        """Begin to learn which keys the file holds; until that is done every look-up asks the file."""
+        self._all_keys_known = False
+        self._keys = KeyFilter()
+        self._learning = asyncio.create_task(self._learn(self._keys))
+
+    async def _learn(self, keys: KeyFilter) -> None:
+        last: int | None = 0
+        with contextlib.suppress(StorageFailure):
+            while last is not None:
+                learnt, last = await self._read(partial(rows.keys, after=last))
+                for key in learnt:
+                    keys.add(key)
+            self._all_keys_known = keys is self._keys
 
     async def _sweep(self, clearing: rows.Clearing) -> None:
         left = await self._write(partial(rows.sweep, clearing=clearing))
@@ -189,6 +220,10 @@ class SqliteStore:
         self._writer, self._reader = writer, reader
 
     async def _let_go(self) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+        self._all_keys_known = False
         writer, self._writer = self._writer, None
         reader, self._reader = self._reader, None
         if reader is not None:

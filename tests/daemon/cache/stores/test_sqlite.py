@@ -84,6 +84,20 @@ async def test_entries_outlive_a_restart(tmp_path: Path) -> None:
         assert (await store.usage("local")).entry_count == len(NAMES)
 
 
+async def test_a_key_that_is_not_there_needs_no_disk(tmp_path: Path) -> None:
+    """Once the keys of an earlier run are learnt, strange keys are denied without the disk, and known ones, old or new, are found."""
+    await fill(tmp_path / "cache.db")
+    async with opened(tmp_path / "cache.db") as store:
+        async with asyncio.timeout(5):
+            while not store.spared_count:
+                assert await store.fetch([key("strange")], now=NOW) is None
+        spared = store.spared_count
+        await store.put(stored("new"))
+        found = [await store.fetch([key(name)], now=NOW) for name in (*NAMES, "new")]
+        assert found == [stored(name) for name in (*NAMES, "new")]
+        assert store.spared_count == spared
+
+
 async def test_the_file_is_marked_and_private(tmp_path: Path) -> None:
     """Application id, schema version, WAL and mode are set, and each migration is on record."""
     path = tmp_path / "cache.db"
