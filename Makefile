@@ -77,7 +77,7 @@ proto: $(GENERATOR) ## Generate client/aigen/v1 from the .proto files
 	.venv-gen/bin/python proto/generate.py
 
 clean: ## Remove environments, caches and build results
-	rm -rf .venv .venv-gen .venv-floor build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-gen .venv-floor .venv-3.* build dist .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find client daemon cli emulator tests examples benchmarks proto -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python: | need-python

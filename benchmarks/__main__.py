@@ -4,21 +4,38 @@ import argparse
 import json
 import shutil
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import uvloop
 
 from benchmarks import bookkeeping, client_cost, disk_hit, hot_path, miss_path, processes
+from benchmarks.bookkeeping import Bookkeeping
+from benchmarks.client_cost import ClientMemory
 from benchmarks.hot_path import CONCURRENCIES, Cells
+from benchmarks.miss_path import Miss
 
 
-async def measure(folder: Path, *, rounds: int, seconds: float) -> dict[str, object]:
-    """Return every figure of performance.md."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What one run gave."""
+
+    cells: Cells
+    disk_us: float
+    client_us: float
+    memory: ClientMemory
+    miss: Miss
+    books: Bookkeeping
+
+
+async def measure(folder: Path, *, rounds: int, seconds: float) -> Measured:
+    """Measure everything, printing what there is so far."""
     with processes.emulator() as base_url:
         cells = await hot_path.measure(folder, base_url, rounds=rounds, seconds=seconds)
         print_cells(cells)
         disk_us = await disk_hit.measure(folder, base_url)
         client_us = await client_cost.added_us(folder, base_url, rounds=rounds)
+        memory = client_cost.added_mb(folder, base_url)
     print(f"hit from disk, 100,000 entries: p50 {disk_us:.0f} us; AsyncClient adds {client_us:.0f} us")
     miss = await miss_path.measure(folder, rounds=rounds, seconds=seconds)
     print(
@@ -28,17 +45,22 @@ async def measure(folder: Path, *, rounds: int, seconds: float) -> dict[str, obj
     )
     books = await bookkeeping.measure(folder / "books", calls=4_000)
     print(f"bookkeeping of a paid call, 8 callers: p50 {books.p50_us:.0f} us, p99 {books.p99_us:.0f} us")
+    return Measured(cells=cells, disk_us=disk_us, client_us=client_us, memory=memory, miss=miss, books=books)
+
+
+def figures_of(run: Measured) -> dict[str, object]:
+    """Return every figure of a run as the last line holds it; docs/performance.md lists the keys."""
+    cells, miss, books = run.cells, run.miss, run.books
     return {
         **_hot(cells),
-        "disk_hit_p50_us": round(disk_us),
-        "client_added_us": round(client_us, 1),
+        "disk_hit_p50_us": round(run.disk_us),
+        "client_added_us": round(run.client_us, 1),
         "miss": {"added_p50_us": round(miss.added_p50_us), "throughput_ratio": round(miss.throughput_ratio, 3)},
         "bookkeeping_us": {"p50": round(books.p50_us), "p99": round(books.p99_us)},
         "rss_mb": {
             "idle": round(cells.rss_idle_mb, 1),
             "after_load": round(cells.rss_after_mb, 1),
-            "client_added": round(client_cost.added_mb("asyncio"), 1),
-            "client_added_bare": round(client_cost.added_mb("bare"), 1),
+            **{name: round(value, 1) for name, value in asdict(run.memory).items()},
         },
         "ready_s": round(cells.ready_s, 2),
         "ledger_calls": cells.ledger_calls,
@@ -81,10 +103,10 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="aigen-bench-"))
     try:
-        figures = uvloop.run(measure(folder, rounds=options.rounds, seconds=options.seconds))
+        run = uvloop.run(measure(folder, rounds=options.rounds, seconds=options.seconds))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(figures))
+    print(json.dumps(figures_of(run)))
 
 
 if __name__ == "__main__":

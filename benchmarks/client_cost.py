@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import aigen
@@ -17,14 +18,22 @@ from benchmarks.questions import account, prompt, request
 MODEL = "openai/gpt-4o-mini"
 _RESIDENT = """
 import os, sys
-if sys.argv[1] == "asyncio":
+baseline, kind, socket, payload = sys.argv[1:]
+if baseline == "asyncio":
     import asyncio
 def resident():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 before = resident()
-import aigen
-client = aigen.Client(socket="/nowhere.sock")
+if kind == "aigen":
+    import aigen
+    client = aigen.Client(socket=socket or "/nowhere.sock")
+    if socket:
+        client.complete("Say hello", model="openai/gpt-4o-mini")
+else:
+    import grpc
+    channel = grpc.insecure_channel("unix:" + socket)
+    channel.unary_unary("/aigen.v1.CompletionService/Complete")(bytes.fromhex(payload))
 print((resident() - before) / 1e6)
 """
 
@@ -49,14 +58,33 @@ async def added_us(folder: Path, base_url: str, *, rounds: int, calls: int = 1_0
     return statistics.median(mine - bare for bare, mine in pairs)
 
 
-def added_mb(baseline: str) -> float:
-    """Return what importing the client and making one adds to a process's resident memory, in MB.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientMemory:
+    """What the client adds to a process's resident memory, in MB: a process that has imported asyncio, or a bare one."""
 
-    Args:
-        baseline: `asyncio` for a process that has imported it, as programs with concurrent calls have; `bare` for an empty one.
-    """
-    done = subprocess.run([sys.executable, "-c", _RESIDENT, baseline], check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    client_added: float  # to one with asyncio, as programs with concurrent calls have it, once a client is made
+    client_added_bare: float
+    client_added_call: float  # once the client has made a call, too
+    client_added_bare_call: float
+    grpc_bare_call: float  # the same call through gRPC alone
+
+
+def added_mb(folder: Path, base_url: str) -> ClientMemory:
+    """Return what importing the client, making one and calling with it adds to processes of their own."""
+    with processes.daemon(folder / "memory", base_url=base_url) as daemon:
+        return ClientMemory(
+            client_added=_resident("asyncio", "aigen"),
+            client_added_bare=_resident("bare", "aigen"),
+            client_added_call=_resident("asyncio", "aigen", socket=daemon.socket),
+            client_added_bare_call=_resident("bare", "aigen", socket=daemon.socket),
+            grpc_bare_call=_resident("bare", "grpc", socket=daemon.socket),
+        )
+
+
+def _resident(baseline: str, kind: str, *, socket: str = "") -> float:
+    payload = request("Say hello", model=MODEL).hex()
+    command = [sys.executable, "-c", _RESIDENT, baseline, kind, socket, payload]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 async def _median_us(call: Callable[[], Awaitable[object]], calls: int) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,12 @@ from aigend.cache.manager import CacheManager
 from aigend.cache.memory import MemoryTier
 from aigend.cache.stores.sqlite import SqliteStore
 from aigend.completion.attempts import Attempts
+from aigend.completion.bookings import Bookings
 from aigend.completion.call import Reply
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
+from aigend.completion.prompt_plans import PromptPlans
 from aigend.completion.repeats import Origin
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
@@ -27,7 +29,12 @@ from aigend.ledger.price_catalog import PriceCatalog
 from aigend.ledger.price_file import parse_prices
 from aigend.ledger.stats import Stats, compute
 from aigend.ledger.stats_query import stats_query
+from aigend.providers.registry import Account
+from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.catalog import build_catalog
+from aigend.routing.health import CircuitReport, Health
+from aigend.routing.latency import Latencies
+from aigend.routing.policy import build_policies
 from aigend.routing.router import Router
 from aigend.rpc.answer_codec import WireCodec
 from aigend.scheduling.limits import DispatchLimits
@@ -62,14 +69,14 @@ class NoPublishedPrices:
 
 
 class FakeRegistry:
-    """Hands out fake providers."""
+    """Hands out fake providers: one account each, or one for each of several keys."""
 
-    def __init__(self, providers: Mapping[str, FakeProvider]) -> None:
+    def __init__(self, providers: Mapping[str, Sequence[FakeProvider]]) -> None:
         self.providers = providers
 
-    async def ready(self, name: str) -> FakeProvider:
-        """Return the provider of that name."""
-        return self.providers[name]
+    async def ready(self, name: str) -> tuple[Account, ...]:
+        """Return the accounts of that name."""
+        return tuple(Account(number, provider) for number, provider in enumerate(self.providers[name], 1))
 
 
 @dataclass
@@ -85,6 +92,11 @@ class Spine:
     one: FakeProvider
     two: FakeProvider
     snapshot: Snapshot
+    health: Health
+    retries: RetryBudget
+    latencies: Latencies
+    circuits: list[CircuitReport]  # every change, in order
+    keys: list[FakeProvider]  # of provider one, the first of them is `one`
     meter: CallCounters = field(default_factory=CallCounters)
 
     async def ask(self, text: str = "a question", *, request_id: str = "", account: Accounting | None = None, **fields) -> Reply:
@@ -145,7 +157,7 @@ def make_snapshot(settings: Settings) -> Snapshot:
     return Snapshot(
         settings=settings,
         catalog=catalog,
-        router=Router(catalog),
+        router=Router(catalog, build_policies(settings, catalog)),
         prices=PriceCatalog(user=parse_prices(PRICES, name="test"), published=NoPublishedPrices()),
         providers=settings.providers,
         price_providers={},
@@ -153,11 +165,29 @@ def make_snapshot(settings: Settings) -> Snapshot:
 
 
 @asynccontextmanager
-async def spine(folder: Path, *, clock: FakeClock | None = None, **changes) -> AsyncIterator[Spine]:
-    """Run a spine on files in `folder`."""
-    clock, settings, codec, meter = clock or FakeClock(), make_settings(**changes), WireCodec(), CallCounters()
-    snapshot = make_snapshot(settings)
-    one, two = FakeProvider("one"), FakeProvider("two")
+async def spine(
+    folder: Path, *, clock: FakeClock | None = None, key_count: int = 1, jitter: float = 1.0, **changes
+) -> AsyncIterator[Spine]:
+    """Run a spine on files in `folder`; provider one has so many keys, waits are that share of the longest ones."""
+    keys = [FakeProvider("one") for _ in range(key_count)]
+    house = _built(folder, make_settings(**changes), clock=clock or FakeClock(), keys=keys, jitter=jitter)
+    await house.ledger.open()
+    await house.cache.open()
+    try:
+        yield house
+    finally:
+        for provider in (*keys, house.two):
+            provider.release()
+        await house.sharing.close()
+        await house.cache.close()
+        await house.ledger.close()
+
+
+def _built(folder: Path, settings: Settings, *, clock: FakeClock, keys: list[FakeProvider], jitter: float) -> Spine:
+    codec, meter, two, snapshot = WireCodec(), CallCounters(), FakeProvider("two"), make_snapshot(settings)
+    circuits: list[CircuitReport] = []
+    health = Health(clock=clock, settings=settings.breaker, enabled=settings.features.circuit_breaker, on_change=circuits.append)
+    retries, latencies, prompts = RetryBudget(clock=clock), Latencies(clock=clock), PromptPlans(clock=clock)
     limits = DispatchLimits(total=settings.limits.total, per_provider=settings.limits.per_provider, queue=settings.limits.queue)
     ledger = Ledger(path=folder / "ledger.db", clock=clock, settings=settings.ledger, budgets=BudgetBook(settings.budgets))
     cache = CacheManager(
@@ -169,14 +199,34 @@ async def spine(folder: Path, *, clock: FakeClock | None = None, **changes) -> A
     )
     attempts = Attempts(
         limits=limits,
-        ledger=ledger,
-        providers=FakeRegistry({"one": one, "two": two}),
-        codec=codec,
+        prompts=prompts,
+        bookings=Bookings(ledger=ledger, codec=codec, clock=clock),
+        providers=FakeRegistry({"one": keys, "two": [two]}),
+        health=health,
+        retries=retries,
+        latencies=latencies,
         watch=Watch(meter=meter, tracer=Tracer()),
         clock=clock,
-        jitter=lambda: 1.0,
+        jitter=lambda: jitter,
     )
-    free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=settings.limits.repeat_index_bytes)
+    sharing, engine = _front(attempts, snapshot, ledger=ledger, cache=cache, codec=codec, clock=clock, prompts=prompts)
+    return Spine(
+        engine, ledger, cache, sharing, limits, clock, keys[0], two, snapshot, health, retries, latencies, circuits, keys, meter
+    )
+
+
+def _front(
+    attempts: Attempts,
+    snapshot: Snapshot,
+    *,
+    ledger: Ledger,
+    cache: CacheManager,
+    codec: WireCodec,
+    clock: FakeClock,
+    prompts: PromptPlans,
+) -> tuple[Sharing, CompletionEngine]:
+    limits = snapshot.settings.limits
+    free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=limits.repeat_index_bytes)
     ledger.on_threshold.append(free.forget_repeats)
     known_ids = KnownIds(ledger=ledger, free=free)
     sharing = Sharing(
@@ -186,17 +236,16 @@ async def spine(folder: Path, *, clock: FakeClock | None = None, **changes) -> A
         free=free,
         codec=codec,
         clock=clock,
-        buffer_bytes=settings.limits.stream_buffer_bytes,
-        max_orphans=settings.limits.detached,
+        buffer_bytes=limits.stream_buffer_bytes,
+        max_orphans=limits.detached,
     )
-    engine = CompletionEngine(snapshot=snapshot, cache=cache, known_ids=known_ids, sharing=sharing, free=free, clock=clock)
-    await ledger.open()
-    await cache.open()
-    try:
-        yield Spine(engine, ledger, cache, sharing, limits, clock, one, two, snapshot, meter)
-    finally:
-        one.release()
-        two.release()
-        await sharing.close()
-        await cache.close()
-        await ledger.close()
+    engine = CompletionEngine(
+        snapshot=snapshot,
+        cache=cache,
+        known_ids=known_ids,
+        sharing=sharing,
+        free=free,
+        clock=clock,
+        reads_of=prompts.reads_of,
+    )
+    return sharing, engine

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aigenctl import cache, complete, config, daemon, ledger, models, stats
+from aigenctl import cache, complete, config, daemon, ledger, models, presets, stats
 from aigenctl.options import SocketOption
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("complete")(complete.complete)
 app.command("stats")(stats.stats)
 app.add_typer(cache.app, name="cache")
 app.add_typer(models.app, name="models")
+app.command("presets")(presets.presets)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(config.app, name="config")
 app.command("status")(daemon.status)

@@ -1,6 +1,8 @@
 """`aigenctl complete`: one prompt in, one answer out. The answer goes to standard output, what it cost to standard error."""
 
 import sys
+from datetime import timedelta
+from math import inf
 from typing import Annotated, Any
 
 import aigen
@@ -8,28 +10,59 @@ import typer
 
 from aigenctl import connection, render
 from aigenctl.machine import as_json, as_json_line
-from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, filled, given, labels
+from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, filled, given, labels, real, whole
+
+MOST = 1_000_000  # output tokens, and sample index
+SHORTEST_TTL, LONGEST_TTL = timedelta(seconds=1), timedelta(days=366)
 
 PromptArgument = Annotated[str | None, typer.Argument(metavar="[PROMPT]", help="The prompt; without it, or for -, standard input.")]
 SystemOption = Annotated[str | None, typer.Option("--system", help="System prompt.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", callback=filled, help="Model: id, alias or provider/model.")]
 AgentOption = Annotated[str | None, typer.Option("--agent", "-a", callback=filled, help="Agent, a name for a provider and model.")]
+PresetOption = Annotated[str | None, typer.Option("--preset", callback=filled, help="Task preset; aigenctl presets lists them.")]
 ServiceOption = Annotated[str | None, typer.Option("--service", help="Service that asks; its policy applies.")]
 PhaseOption = Annotated[str | None, typer.Option("--phase", help="Phase of the pipeline.")]
 SessionOption = Annotated[str | None, typer.Option("--session", help="Session that the call is accounted to.")]
 TaskOption = Annotated[str | None, typer.Option("--task", help="Task that the call is accounted to.")]
 FallbackOption = Annotated[list[str] | None, typer.Option("--fallback", metavar="MODEL", help="Model to try next; repeatable.")]
-MaxTokensOption = Annotated[int | None, typer.Option("--max-output-tokens", min=1, help="Most tokens of the answer.")]
-TemperatureOption = Annotated[float | None, typer.Option("--temperature", min=0, max=2, help="Sampling temperature.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed for sampling.")]
-SampleOption = Annotated[int | None, typer.Option("--sample-index", min=0, help="Another index is another cache entry.")]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-output-tokens", parser=whole(1, MOST), metavar="INTEGER", help="Most tokens of the answer, 1 to 1,000,000."
+    ),
+]
+TemperatureOption = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature", parser=real("a number from 0 to 2", low=0, high=2), metavar="NUMBER", help="Sampling temperature, 0 to 2."
+    ),
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", parser=whole(-(2**63), 2**63 - 1), metavar="INTEGER", help="Seed for sampling.")
+]
+SampleOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sample-index", parser=whole(0, MOST), metavar="INTEGER", help="0 to 1,000,000; another index is another cache entry."
+    ),
+]
 ModeOption = Annotated[aigen.CacheMode | None, typer.Option("--mode", help="How the cache takes part.", case_sensitive=False)]
 NamespaceOption = Annotated[str | None, typer.Option("--namespace", callback=filled, help="Namespace of the cache.")]
 NormalizationOption = Annotated[
     aigen.Normalization | None, typer.Option("--normalization", help="Which differences don't matter.", case_sensitive=False)
 ]
-TtlOption = Annotated[str | None, typer.Option("--ttl", metavar="AGE", help="How long the answer may be kept, such as 90m or 7d.")]
-TimeoutOption = Annotated[float | None, typer.Option("--timeout", help="Your patience, in seconds.")]
+TtlOption = Annotated[
+    str | None, typer.Option("--ttl", metavar="AGE", help="How long the answer may be kept, such as 90m or 7d; 366d at most.")
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=real("seconds above 0", low=0, high=inf, above=True),
+        metavar="NUMBER",
+        help="Your patience, in seconds.",
+    ),
+]
 RequestIdOption = Annotated[str | None, typer.Option("--request-id", help="Id of an earlier call, to get its answer again.")]
 AllowRepeatOption = Annotated[bool, typer.Option("--allow-repeat", help="Pay again if the outcome of the id's call is unknown.")]
 StreamOption = Annotated[bool, typer.Option("--stream", help="Print the answer as it comes; with --json one line an event.")]
@@ -44,6 +77,7 @@ def complete(
     system: SystemOption = None,
     model: ModelOption = None,
     agent: AgentOption = None,
+    preset: PresetOption = None,
     service: ServiceOption = None,
     phase: PhaseOption = None,
     session: SessionOption = None,
@@ -70,7 +104,13 @@ def complete(
     """Answer one prompt and print the answer; where it came from and what it cost is said on standard error."""
     options = given(system=system, model=model, agent=agent, service=service, phase=phase, fallback_models=fallback)
     options |= given(max_output_tokens=max_output_tokens, temperature=temperature, seed=seed, sample_index=sample_index)
-    options |= given(mode=mode, namespace=namespace, normalization=normalization, ttl=age(ttl, "--ttl"))
+    options |= given(
+        mode=mode,
+        namespace=namespace,
+        normalization=normalization,
+        ttl=age(ttl, "--ttl", shortest=SHORTEST_TTL, longest=LONGEST_TTL),
+    )
+    options |= given(preset=preset)
     account = given(task=task, labels=labels(label))
     asked = _prompt(prompt)
     with connection.daemon(ctx, socket, as_json=json_text) as client, client.session(session, **account):

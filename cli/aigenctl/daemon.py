@@ -7,11 +7,16 @@ import typer
 from aigenctl import connection, render
 from aigenctl.figures import counted
 from aigenctl.machine import as_json
-from aigenctl.options import DryRunOption, JsonOption, SocketOption, YesOption
+from aigenctl.options import DryRunOption, JsonOption, SocketOption, YesOption, real
 
 DrainWaitOption = Annotated[
     float | None,
-    typer.Option("--wait", min=0, max=3_600, help="Longest wait for provider calls, in seconds."),
+    typer.Option(
+        "--wait",
+        parser=real("0 to 3600 seconds", low=0, high=3_600),
+        metavar="NUMBER",
+        help="Longest wait for provider calls, in seconds, 0 to 3600.",
+    ),
 ]
 
 

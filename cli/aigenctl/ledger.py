@@ -24,7 +24,7 @@ from aigenctl.options import (
     first,
     given,
     labels,
-    moment,
+    time_range,
 )
 
 app = typer.Typer(help="Look at the charges one by one.", no_args_is_help=True)
@@ -57,7 +57,7 @@ def list_entries(
     """List charges, and attempts that may become one, newest first."""
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     where |= given(labels=labels(label))
-    start_time, end_time = moment(since, "--since"), moment(until, "--until")
+    start_time, end_time = time_range(since, until)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         found = client.ledger_entries(start_time=start_time, end_time=end_time, states=state or (), request_id=request_id, **where)
         entries, more = first(found, limit)

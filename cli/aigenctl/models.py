@@ -1,4 +1,4 @@
-"""`aigenctl models`: what can be asked and what it costs."""
+"""`aigenctl models`: what can be asked, what it costs, and which service may ask for it."""
 
 from itertools import islice
 from typing import Annotated
@@ -51,3 +51,26 @@ def show(ctx: typer.Context, model: str, *, json_text: JsonOption = False, socke
             typer.echo(as_json(found))
         else:
             render.show(render.model(found))
+
+
+@app.command("policy")
+def policy(
+    ctx: typer.Context,
+    service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", help="One service; without it, all.")] = None,
+    *,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """Show which models a service may ask for, and what holds where its requests don't say it; without a name, all services."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        if service is None:
+            found = list(client.service_policies())
+            shown: object = {"service_policies": found}
+            table = render.service_policies(found)
+        else:
+            one = client.service_policy(service)
+            shown, table = one, render.service_policy(one)
+        if json_text:
+            typer.echo(as_json(shown))
+        else:
+            render.show(table)

@@ -1,13 +1,60 @@
 """Options that several commands share, and how what was typed becomes a value."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+
+SHOWN_CHARACTERS = 60
+LONGEST_AGE = timedelta(days=36_500)
+_MOST_UNITS = 36_500 * 86_400  # of any unit; more would not fit a time span
+
+
+def whole(low: int, high: int) -> Callable[[object], int]:
+    """Return what reads a whole number within a range; a refusal repeats what was typed and names the range."""
+
+    def read(typed: object) -> int:
+        try:
+            value = int(str(typed))
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise typer.BadParameter(f"it is {_shown(typed)}; allowed: a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def real(allowed: str, *, low: float, high: float, above: bool = False) -> Callable[[object], float]:
+    """Return what reads a number within a range; a refusal repeats what was typed and says what is allowed.
+
+    Args:
+        allowed: The range in words.
+        low: Lowest value.
+        high: Highest value.
+        above: Whether the lowest value itself is too low.
+    """
+
+    def read(typed: object) -> float:
+        try:
+            value = float(str(typed))
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high or (above and value == low):
+            raise typer.BadParameter(f"it is {_shown(typed)}; allowed: {allowed}")
+        return value
+
+    return read
+
+
+def _shown(typed: object) -> str:
+    text = str(typed)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+
 
 SocketOption = Annotated[
     Path | None,
@@ -16,7 +63,9 @@ SocketOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
-LimitOption = Annotated[int, typer.Option("--limit", "-n", min=0, help="Most rows; 0 for all.")]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", parser=whole(0, 1_000_000_000), metavar="INTEGER", help="Most rows; 0 for all.")
+]
 
 ProviderOption = Annotated[str | None, typer.Option("--provider", help="Only this provider.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model.")]
@@ -31,22 +80,32 @@ UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help
 
 T = TypeVar("T")
 
-_AGE = re.compile(r"(\d{1,6})([smhdw])")
+_AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def age(text: str | None, option: str) -> timedelta | None:
+def age(text: str | None, option: str, *, shortest: timedelta = timedelta(), longest: timedelta = LONGEST_AGE) -> timedelta | None:
     """Return an age such as `90m` as a time span.
 
+    Args:
+        text: What was typed.
+        option: Named in the refusal.
+        shortest: Shortest age that is taken.
+        longest: Longest age that is taken.
+
     Raises:
-        typer.BadParameter: The text is no age.
+        typer.BadParameter: The text is no age, or out of range.
     """
     if text is None:
         return None
     found = _AGE.fullmatch(text)
-    if found is None:
-        raise typer.BadParameter(f"{option} is {text!r}; allowed: a number with s, m, h, d or w, such as 90m or 7d")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    span = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found and int(found[1]) <= _MOST_UNITS else None
+    if span is None or not shortest <= span <= longest:
+        bounds = f"{shortest // timedelta(seconds=1)}s to {longest.days}d"
+        raise typer.BadParameter(
+            f"{option} is {_shown(text)!r}; allowed: {bounds}, as a number with s, m, h, d or w, such as 90m or 7d"
+        )
+    return span
 
 
 def moment(text: str | None, option: str) -> datetime | None:
@@ -63,7 +122,23 @@ def moment(text: str | None, option: str) -> datetime | None:
         return datetime.fromisoformat(text).astimezone(UTC)
     except (ValueError, OverflowError):
         allowed = "ISO 8601, such as 2026-11-21T08:00Z, or an age, such as 7d"
-        raise typer.BadParameter(f"{option} is {text!r}; allowed: {allowed}") from None
+        raise typer.BadParameter(f"{option} is {_shown(text)!r}; allowed: {allowed}") from None
+
+
+def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """Return the first and the last moment of a range.
+
+    Raises:
+        typer.BadParameter: One is no moment, the range has not begun yet, or it ends before it begins.
+    """
+    start, end = moment(since, "--since"), moment(until, "--until")
+    if start is not None and start > datetime.now(UTC):
+        raise typer.BadParameter(f"--since is {since!r}, which lies in the future; allowed: a moment that has passed")
+    if start is not None and end is not None and end <= start:
+        raise typer.BadParameter(
+            f"--until is {until!r}, which is not after --since {since!r}; allowed: a later moment than --since"
+        )
+    return start, end
 
 
 def labels(pairs: list[str] | None) -> dict[str, str] | None:

@@ -221,10 +221,14 @@ def _upper(value: str | None) -> str:
 
 def models(found: Sequence[aigen.Model]) -> Panel:
     """Return one row a model; prices in dollars for a million tokens."""
+    return _panel("Models", _models(found))
+
+
+def _models(found: Sequence[aigen.Model]) -> Table:
     columns = [Column(title) for title in ("Provider", "Model", "Aliases", "Agents", "Tier")]
     columns += [Column(title, right=True) for title in ("Context", "Input $/M", "Output $/M")]
     columns += [Column("Available")]
-    return _panel("Models", _grid(columns, (_model_row(model) for model in found)))
+    return _grid(columns, (_model_row(model) for model in found))
 
 
 def _model_row(model: aigen.Model) -> list[str]:
@@ -259,6 +263,47 @@ def model(found: aigen.Model) -> Panel:
     return _panel("Model", _facts(facts), _facts(_price_facts(found.price)))
 
 
+def service_policies(found: Sequence[aigen.ServicePolicy]) -> Panel:
+    """Return one row a service."""
+    columns = [Column(title) for title in ("Service", "Allowed", "Default", "Requires", "Strategy", "TTL", "Normalization")]
+    rows = ([policy.service, _allowed(policy), *(value for _, value in _policy_facts(policy))] for policy in found)
+    return _panel("Service Policies", _grid(columns, rows))
+
+
+def service_policy(found: aigen.ServicePolicy) -> Panel:
+    """Return one service's policy with the models that it allows."""
+    facts: list[tuple[str, object]] = [("Service", found.service), ("Allowed", _allowed(found)), *_policy_facts(found)]
+    return _panel("Service Policy", _facts(facts), _models(found.models))
+
+
+def _allowed(policy: aigen.ServicePolicy) -> str:
+    named = [f"tier {tier}" for tier in policy.allowed_tiers] + list(policy.named_models)
+    return ", ".join(named) or "any model"
+
+
+def _policy_facts(policy: aigen.ServicePolicy) -> list[tuple[str, object]]:
+    return [
+        ("Default", policy.default_model or "the daemon's"),
+        ("Requires", ", ".join(_words(item) for item in policy.required_capabilities)),
+        ("Strategy", _words(policy.strategy) if policy.strategy else NONE),
+        ("TTL", duration(policy.ttl_s * 1e6) if policy.ttl_s is not None else "the cache's"),
+        ("Normalization", policy.normalization or "the cache's"),
+    ]
+
+
+def presets(found: Sequence[aigen.Preset]) -> Panel:
+    """Return one row a preset."""
+    columns = [Column(title) for title in ("Preset", "For", "Tier", "Models", "Options")]
+    rows = (
+        [
+            *(preset.name, preset.description, preset.tier or NONE, ", ".join(preset.models)),
+            ", ".join(f"{name}={value}" for name, value in preset.options.items()),
+        ]
+        for preset in found
+    )
+    return _panel("Presets", _grid(columns, rows))
+
+
 def _price_facts(price: aigen.Price | None) -> list[tuple[str, object]]:
     if price is None:
         return [("Price", UNKNOWN)]
@@ -290,7 +335,11 @@ def status(result: aigen.DaemonStatus) -> Panel:
     return _panel("aigend", *parts)
 
 
-_PROVIDER_COLUMNS = (Column("Provider"), Column("Adapter"), Column("Loaded"), Column("In flight", right=True))
+_PROVIDER_COLUMNS = (
+    *(Column(title) for title in ("Provider", "Adapter", "Loaded")),
+    Column("In flight", right=True),
+    Column("Passed by"),
+)
 _BUDGET_COLUMNS = (
     *(Column(title) for title in ("Budget", "Window", "Action")),
     *(Column(title, right=True) for title in ("Limit", "Spent", "Reserved")),
@@ -299,7 +348,14 @@ _BUDGET_COLUMNS = (
 
 
 def _provider_row(provider: aigen.ProviderStatus) -> list[str]:
-    return [provider.name, provider.adapter, "yes" if provider.loaded else "no", count(provider.in_flight_count)]
+    passed_by = ", ".join(_circuit(key) for key in provider.keys if key.circuit != "closed") or "-"
+    return [provider.name, provider.adapter, "yes" if provider.loaded else "no", count(provider.in_flight_count), passed_by]
+
+
+def _circuit(key: aigen.ProviderKeyStatus) -> str:
+    """Return why a key is not asked, and for how long."""
+    why = "refused" if key.refused else f"failed {count(key.failure_count)} times"
+    return f"key {key.number} ({why}; tried again in {key.retry_delay_s or 0:.0f} s)"
 
 
 def _budget_row(budget: aigen.BudgetStatus) -> list[str]:

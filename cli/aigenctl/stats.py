@@ -24,7 +24,7 @@ from aigenctl.options import (
     UntilOption,
     given,
     labels,
-    moment,
+    time_range,
 )
 
 PeriodOption = Annotated[
@@ -62,13 +62,14 @@ def stats(
 ) -> None:
     """Show tokens, cost and savings by provider, or by what --by names, with a total."""
     _check(period=period, since=since, until=until, csv=csv, json_text=json_text)
+    start_time, end_time = time_range(since, until)
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     group_by = by or [aigen.GroupBy.PROVIDER]
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         result = client.stats(
             period=period,
-            start_time=moment(since, "--since"),
-            end_time=moment(until, "--until"),
+            start_time=start_time,
+            end_time=end_time,
             time_zone=time_zone,
             group_by=group_by,
             label_key=label_key,

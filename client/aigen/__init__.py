@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Return a public name or submodule; the first one loads the client.
+    """Return a public name or submodule; the first name loads the client.
 
     Raises:
         AttributeError: There is no such name.
     """
+    if name.islower() and not name.startswith("__"):  # modules are written so; one that is loading may ask for another
+        try:
+            return importlib.import_module(f"aigen.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"aigen.{name}":
+                raise
     api = importlib.import_module("aigen._api")
-    if name in globals():  # a submodule, which loading the client has put here
-        return globals()[name]
     if name != "__all__" and name not in api.__all__:
         raise AttributeError(f"module 'aigen' has no attribute {name!r}")
     globals()[name] = value = getattr(api, name)

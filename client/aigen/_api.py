@@ -4,6 +4,7 @@ from aigen._queries import CacheFilter, UsageFilter
 from aigen._session import Session
 from aigen._stream import AsyncCompletionStream, CompletionStream
 from aigen.aio import AsyncClient
+from aigen.catalog import Capability, ModelTier
 from aigen.client import Client
 from aigen.errors import (
     AccessDenied,
@@ -27,12 +28,12 @@ from aigen.errors import (
     RequestRefused,
     UnknownModel,
 )
+from aigen.presets import PRESETS, Preset
 from aigen.reports import (
     AttemptState,
     BudgetStatus,
     CacheEntry,
     CacheStats,
-    Capability,
     ClearedCache,
     DaemonState,
     DaemonStatus,
@@ -40,11 +41,12 @@ from aigen.reports import (
     LatencyPercentiles,
     LedgerEntry,
     Model,
-    ModelTier,
     Period,
     Price,
+    ProviderKeyStatus,
     ProviderStatus,
     Savings,
+    ServicePolicy,
     Setting,
     Stats,
     StatsRow,
@@ -94,6 +96,7 @@ from aigen.types import (
 )
 
 __all__ = [
+    "PRESETS",
     "AccessDenied",
     "AigenError",
     "AsyncClient",
@@ -143,10 +146,12 @@ __all__ = [
     "Part",
     "Period",
     "PreconditionFailed",
+    "Preset",
     "Price",
     "Prompt",
     "PromptCaching",
     "ProviderError",
+    "ProviderKeyStatus",
     "ProviderRefused",
     "ProviderStatus",
     "ProviderUnavailable",
@@ -158,6 +163,7 @@ __all__ = [
     "Role",
     "Savings",
     "SavingsCause",
+    "ServicePolicy",
     "Session",
     "Setting",
     "Stability",

@@ -7,9 +7,10 @@ import os
 import uuid
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from aigen import _call, _channel, _session
+from aigen import _call, _channel, _session, presets, types
 from aigen.errors import ClientClosed
 
 
@@ -68,14 +69,25 @@ class BaseClient:
         state = f", closed={self._closed!r}" if self._closed else ""
         return f"{type(self).__name__}({', '.join(self._finder.paths)!r}, timeout={self._timeout:g}{state})"
 
+    def _context(self, asked: object, options: Mapping[str, Any]) -> _session.Context:
+        """The session's context; where it names no task, the name of the call's preset stands in."""
+        context = _session.current(self)
+        preset = options.get("preset")
+        if isinstance(asked, types.CompletionRequest):
+            preset = asked.options.get("preset", preset)
+        if preset is None or context.task:
+            return context
+        return replace(context, task=_session.checked("preset", presets.find(preset).name) or "").sealed()
+
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else _call.checked_seconds("timeout", timeout)
 
     def _request_id(self, given: str | uuid.UUID | None) -> str:
         return _call.new_request_id() if given is None else _call.checked_request_id(given)
 
-    def _recovery(self, method: _call.Method[Any], request_id: str, deadline: float) -> _call.Recovery:
-        return _call.Recovery(self._finder, method, request_id=request_id, deadline=deadline, restart_timeout=self._restart_timeout)
+    def _recovery(self, method: _call.Method[Any], request_id: str, *, timeout: float, deadline: float) -> _call.Recovery:
+        patience = {"timeout": timeout, "deadline": deadline, "restart_timeout": self._restart_timeout}
+        return _call.Recovery(self._finder, method, request_id=request_id, **patience)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -47,13 +47,15 @@ CACHE_ENTRY: Final = Method("/aigen.v1.CacheService/GetCacheEntry", _convert.cac
 CLEAR: Final = Method("/aigen.v1.CacheService/ClearCache", _convert.cleared_of)
 MODELS: Final = Method("/aigen.v1.ModelService/ListModels", _convert.model_page_of)
 MODEL: Final = Method("/aigen.v1.ModelService/GetModel", _convert.model_of)
+POLICIES: Final = Method("/aigen.v1.ModelService/ListServicePolicies", _convert.policy_page_of)
+POLICY: Final = Method("/aigen.v1.ModelService/GetServicePolicy", _convert.policy_of)
 STATUS: Final = Method("/aigen.v1.DaemonService/GetStatus", _convert.status_of)
 SETTINGS: Final = Method("/aigen.v1.DaemonService/GetSettings", _convert.settings_of)
 DRAIN: Final = Method("/aigen.v1.DaemonService/Drain", _convert.drained_of, repeatable=False)
 
 UNARY: Final[tuple[Method[Any], ...]] = (
     *(COMPLETE, BATCH, ESTIMATE, STATS, LEDGER, CACHE_STATS, CACHE_ENTRIES, CACHE_ENTRY, CLEAR),
-    *(MODELS, MODEL, STATUS, SETTINGS, DRAIN),
+    *(MODELS, MODEL, POLICIES, POLICY, STATUS, SETTINGS, DRAIN),
 )
 
 
@@ -103,16 +105,20 @@ class Recovery:
         method: The RPC.
         request_id: Of the call; empty where it has none.
         deadline: End of the caller's patience, on the finder's clock.
+        timeout: The whole of the caller's patience, in seconds.
         restart_timeout: Longest wait for a daemon that was there and went away, in seconds.
     """
 
-    __slots__ = ("_deadline", "_finder", "_gone_since", "_method", "_pause", "_request_id", "_restart_timeout")
+    __slots__ = ("_deadline", "_finder", "_gone_since", "_method", "_pause", "_request_id", "_restart_timeout", "_timeout")
 
-    def __init__(self, finder: Finder, method: Method[Any], *, request_id: str, deadline: float, restart_timeout: float) -> None:
+    def __init__(
+        self, finder: Finder, method: Method[Any], *, request_id: str, deadline: float, timeout: float, restart_timeout: float
+    ) -> None:
         self._finder = finder
         self._method = method
         self._request_id = request_id
         self._deadline = deadline
+        self._timeout = timeout
         self._restart_timeout = restart_timeout
         self._pause = _FIRST_PAUSE_S
         self._gone_since: float | None = None
@@ -127,7 +133,7 @@ class Recovery:
         Raises:
             AigenError: Sending again can't help; what the caller shall see.
         """
-        ours = from_rpc_error(error, request_id=self._request_id)
+        ours = from_rpc_error(error, request_id=self._request_id, timeout=self._timeout)
         if answering or not self._method.repeatable or not self._passing(error, ours):
             raise self._final(ours) from error
         pause = self._pause

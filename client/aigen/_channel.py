@@ -6,11 +6,11 @@ reason, where a channel would only say that it is not ready yet.
 
 import os
 import socket
+import string
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import quote
 
 from aigen.errors import DaemonUnavailable, invalid
 
@@ -19,6 +19,7 @@ SYSTEM_SOCKET: Final = "/run/aigend/aigend.sock"
 MAX_PATH_BYTES: Final = 107  # sun_path of Linux, less its closing zero
 _TRANSPORT_BYTES: Final = 33 * 1024 * 1024  # 1 MiB above the daemon's own limit, so that the daemon's clear refusal is the one seen
 _FIRST_PAUSE_S: Final = 0.02
+_PLAIN: Final = frozenset(b"/-._~" + string.ascii_letters.encode() + string.digits.encode())  # all else is percent-encoded
 _LONGEST_PAUSE_S: Final = 0.25
 
 CHANNEL_OPTIONS: Final = (
@@ -72,7 +73,7 @@ def _checked_path(name: str, path: object) -> str:
 
 def channel_target(path: str) -> str:
     """Return the gRPC target of a socket path."""
-    return f"unix:{quote(path)}"
+    return "unix:" + "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(path))
 
 
 def why_unreachable(path: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from aigen import reports, results, types
+from aigen import catalog, reports, results, types
 from aigen.errors import AigenError, from_status
 from aigen.v1 import cache_pb2, completion_pb2, daemon_pb2, message_pb2, model_pb2, usage_pb2
 
@@ -31,8 +31,10 @@ _OUTCOME = _table(completion_pb2.CacheOutcome, "CACHE_OUTCOME_", results.CacheOu
 _BASIS = _table(completion_pb2.CostBasis, "COST_BASIS_", results.CostBasis)
 _CAUSE = _table(completion_pb2.SavingsCause, "SAVINGS_CAUSE_", results.SavingsCause)
 _STATE = _table(usage_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
-_TIER = _table(model_pb2.ModelTier, "MODEL_TIER_", reports.ModelTier)
-_CAPABILITY = _table(model_pb2.ModelCapability, "MODEL_CAPABILITY_", reports.Capability)
+_TIER = _table(model_pb2.ModelTier, "MODEL_TIER_", catalog.ModelTier)
+_CAPABILITY = _table(model_pb2.ModelCapability, "MODEL_CAPABILITY_", catalog.Capability)
+_STRATEGY = _table(completion_pb2.Strategy, "STRATEGY_", types.Strategy)
+_NORMALIZATION = _table(completion_pb2.Normalization, "NORMALIZATION_", types.Normalization)
 _DAEMON = _table(daemon_pb2.DaemonState, "DAEMON_STATE_", reports.DaemonState)
 
 
@@ -133,6 +135,18 @@ def model_of(payload: bytes) -> reports.Model:
     return _model(model_pb2.GetModelResponse.FromString(payload).model)
 
 
+def policy_page_of(payload: bytes) -> tuple[list[reports.ServicePolicy], str]:
+    """Return a page of service policies and where the next begins."""
+    message = model_pb2.ListServicePoliciesResponse.FromString(payload)
+    return [_policy(policy, ()) for policy in message.service_policies], message.next_page_token
+
+
+def policy_of(payload: bytes) -> reports.ServicePolicy:
+    """Return one service policy with the models that it allows."""
+    message = model_pb2.GetServicePolicyResponse.FromString(payload)
+    return _policy(message.service_policy, message.models)
+
+
 def status_of(payload: bytes) -> reports.DaemonStatus:
     """Return how the daemon is."""
     message = daemon_pb2.GetStatusResponse.FromString(payload)
@@ -141,7 +155,7 @@ def status_of(payload: bytes) -> reports.DaemonStatus:
         **_same(message, "detached_count ledger_epoch ledger_sequence resident_bytes"),
         state=_DAEMON.get(message.state),
         start_time=_moment(message, "start_time"),
-        providers=tuple(reports.ProviderStatus(**_same(item, "name adapter loaded in_flight_count")) for item in message.providers),
+        providers=tuple(_provider(item) for item in message.providers),
         budgets=tuple(_budget(item) for item in message.budgets),
         warnings=tuple(message.warnings),
     )
@@ -287,12 +301,39 @@ def _model(message: model_pb2.Model) -> reports.Model:
     )
 
 
+def _policy(message: model_pb2.ServicePolicy, models: Iterable[model_pb2.Model]) -> reports.ServicePolicy:
+    return reports.ServicePolicy(
+        **_same(message, "service restricted default_model"),
+        allowed_tiers=tuple(_TIER[item] for item in message.allowed_tiers if item in _TIER),
+        named_models=tuple(message.named_models),
+        required_capabilities=tuple(_CAPABILITY[item] for item in message.required_capabilities if item in _CAPABILITY),
+        allowed_models=tuple(message.allowed_models),
+        strategy=_STRATEGY.get(message.strategy),
+        ttl_s=message.ttl.seconds + message.ttl.nanos / 1e9 if message.HasField("ttl") else None,
+        normalization=_NORMALIZATION.get(message.normalization),
+        models=tuple(_model(model) for model in models),
+    )
+
+
 def _price(message: model_pb2.Price) -> reports.Price:
     rates: dict[str, Any] = _same(message, "input output cache_read cache_write_5m cache_write_1h")
     rates.update({name: Decimal(rate) if rate else None for name, rate in rates.items()})
     return reports.Price(
         **rates,
         **_same(message, "price_entry_id source checked_on"),
+    )
+
+
+def _provider(message: daemon_pb2.ProviderStatus) -> reports.ProviderStatus:
+    keys = tuple(_provider_key(key) for key in message.keys)
+    return reports.ProviderStatus(**_same(message, "name adapter loaded in_flight_count"), keys=keys)
+
+
+def _provider_key(message: daemon_pb2.ProviderKeyStatus) -> reports.ProviderKeyStatus:
+    delay = message.retry_delay
+    return reports.ProviderKeyStatus(
+        **_same(message, "number circuit failure_count refused"),
+        retry_delay_s=delay.seconds + delay.nanos / 1e9 if message.HasField("retry_delay") else None,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from aigen.errors import InvalidRequest, invalid
@@ -19,6 +20,16 @@ NOT_TAKEN = (TypeError, ValueError, AttributeError, OverflowError)  # what proto
 
 class WrongValue(ValueError):  # noqa: N818 - says what is allowed, and becomes InvalidRequest where the field is known
     """A value that a field can't hold; its text says what is allowed."""
+
+
+_TAKES: Mapping[int, str] = {
+    FieldDescriptor.TYPE_DOUBLE: "a number",
+    FieldDescriptor.TYPE_INT32: f"a whole number from {-(2**31)} to {2**31 - 1}",
+    FieldDescriptor.TYPE_INT64: f"a whole number from {-(2**63)} to {2**63 - 1}",
+    FieldDescriptor.TYPE_STRING: "text",
+    FieldDescriptor.TYPE_BYTES: "bytes",
+    FieldDescriptor.TYPE_BOOL: "True or False",
+}
 
 
 def words(enum: Any, prefix: str) -> Words:
@@ -75,12 +86,22 @@ def _same_at(error: InvalidRequest, name: str) -> InvalidRequest:
     return InvalidRequest(text, reason=error.reason, metadata={**error.metadata, "field": name})
 
 
+def set_field(target: Any, name: str, value: Any) -> None:
+    """Write a field; what it can't hold is refused with what it can."""
+    try:
+        setattr(target, name, value)
+    except UnicodeEncodeError:
+        raise  # is told with its position
+    except NOT_TAKEN:
+        raise WrongValue(_TAKES[target.DESCRIPTOR.fields_by_name[name].type]) from None
+
+
 def copy_fields(target: Any, source: Any, fields: Iterable[str], name: str) -> None:
     """Copy fields of the same name, telling an error with the field it happened in."""
     for field in fields:
         value = getattr(source, field)
         with Within(f"{name}.{field}", value):
-            setattr(target, field, value)
+            set_field(target, field, value)
 
 
 def refused(name: str, value: Any, error: Exception) -> InvalidRequest:

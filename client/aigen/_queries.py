@@ -7,10 +7,11 @@ from typing import Any, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 
-from aigen._fields import NOT_TAKEN, number_of, refused, set_timestamp, words
+from aigen._fields import NOT_TAKEN, number_of, refused, set_field, set_timestamp, words
 from aigen._requests import serialize
+from aigen.catalog import Capability, ModelTier
 from aigen.errors import InvalidRequest, invalid
-from aigen.reports import AttemptState, Capability, GroupBy, ModelTier, Period
+from aigen.reports import AttemptState, GroupBy, Period
 from aigen.v1 import cache_pb2, daemon_pb2, model_pb2, usage_pb2
 
 
@@ -46,7 +47,12 @@ _STATES = words(usage_pb2.AttemptState, "ATTEMPT_STATE_")
 _TIERS = words(model_pb2.ModelTier, "MODEL_TIER_")
 _CAPABILITIES = words(model_pb2.ModelCapability, "MODEL_CAPABILITY_")
 
-PageRequest = usage_pb2.ListLedgerEntriesRequest | cache_pb2.ListCacheEntriesRequest | model_pb2.ListModelsRequest
+PageRequest = (
+    usage_pb2.ListLedgerEntriesRequest
+    | cache_pb2.ListCacheEntriesRequest
+    | model_pb2.ListModelsRequest
+    | model_pb2.ListServicePoliciesRequest
+)
 
 
 def stats_bytes(
@@ -114,6 +120,13 @@ def model_page(
     return message
 
 
+def policy_page(*, page_size: int) -> model_pb2.ListServicePoliciesRequest:
+    """Return the request for the first page of service policies."""
+    message = model_pb2.ListServicePoliciesRequest()
+    _set(message, {"page_size": page_size})
+    return message
+
+
 def next_page(message: PageRequest, page_token: str) -> bytes:
     """Return the serialized request for the page that begins at a token."""
     message.page_token = page_token
@@ -137,6 +150,13 @@ def model_bytes(name: str) -> bytes:
     """Return the serialized GetModelRequest."""
     message = model_pb2.GetModelRequest()
     _set(message, {"model": name})
+    return serialize(message)
+
+
+def policy_bytes(service: str) -> bytes:
+    """Return the serialized GetServicePolicyRequest."""
+    message = model_pb2.GetServicePolicyRequest()
+    _set(message, {"service": service})
     return serialize(message)
 
 
@@ -164,7 +184,7 @@ def _set_range(message: Any, start_time: datetime | None, end_time: datetime | N
 def _set(message: Any, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         with _field(name, value):
-            setattr(message, name, value)
+            set_field(message, name, value)
 
 
 def _numbers(values: Sequence[str], known: Mapping[str, int]) -> list[Any]:
@@ -181,7 +201,7 @@ def _filter(message: Any, where: Mapping[str, Any]) -> None:
             if setter is not None:
                 setter(message, value)
             elif value is not None:
-                setattr(message, name, value)
+                set_field(message, name, value)
 
 
 _FILTERS: Mapping[str, Callable[[Any, Any], None]] = {

@@ -4,7 +4,7 @@ Serialization is deterministic, so that equal questions are equal bytes in every
 daemon's to judge; here stand only types, Unicode and sizes. One field is the matter of `_fields.py`.
 """
 
-import difflib
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
@@ -12,8 +12,20 @@ from typing import Any, NoReturn
 from google.protobuf.message import EncodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from aigen import types
-from aigen._fields import NOT_TAKEN, Within, Words, WrongValue, copy_fields, json_text, number_of, refused, set_timestamp, words
+from aigen import presets, types
+from aigen._fields import (
+    NOT_TAKEN,
+    Within,
+    Words,
+    WrongValue,
+    copy_fields,
+    json_text,
+    number_of,
+    refused,
+    set_field,
+    set_timestamp,
+    words,
+)
 from aigen._session import Context
 from aigen.errors import InvalidRequest, invalid
 from aigen.v1 import completion_pb2, message_pb2
@@ -77,6 +89,8 @@ def fill(
     if isinstance(prompt, types.CompletionRequest):
         options = {**options, **prompt.options}
         prompt = prompt.prompt_or_messages
+    if "preset" in options:
+        options = presets.expand(options)
     name, value = "prompt", prompt  # what is being written, for the case that protobuf refuses it
     try:
         if isinstance(prompt, str):
@@ -201,7 +215,7 @@ _CONTENTS: Mapping[type, Callable[[message_pb2.Part, Any], None]] = {
 
 
 def _plain(name: str) -> Callable[[Any, Any], None]:
-    return lambda message, value: setattr(message, name, value)
+    return lambda message, value: set_field(message, name, value)
 
 
 def _listed(name: str) -> Callable[[Any, Any], None]:
@@ -296,8 +310,9 @@ _SETTERS: Mapping[str, Callable[[Any, Any], None]] = {
 
 def _no_option(name: str) -> NoReturn:
     """Raise what is said for an option that does not exist, with the nearest one that does."""
-    near = difflib.get_close_matches(name, _SETTERS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(_SETTERS))}"
+    known = [*_SETTERS, "preset"]
+    near = importlib.import_module("difflib").get_close_matches(name, known, n=1)  # memory that only this error needs
+    hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(sorted(known))}"
     raise invalid(name, "no option of a completion", hint)
 
 

@@ -4,46 +4,37 @@ The same short methods as in `client.py`: build the request, call, convert.
 """
 # ruff: noqa: ASYNC109 - both clients take the same arguments; the timeout is the deadline that travels to the daemon
 
-import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Unpack
 from uuid import UUID
 
-import grpc
-import grpc.aio
-
-from aigen import _call, _channel, _convert, _queries, _requests
-from aigen._base import BaseClient
-from aigen._session import current
+from aigen import _call, _convert, _queries, _requests
+from aigen._aio_transport import AsyncTransport
 from aigen._stream import AsyncCompletionStream
 from aigen._tracing import trace_headers
-from aigen.errors import AigenError, ClientClosed
+from aigen.catalog import Capability, ModelTier
+from aigen.errors import AigenError
 from aigen.reports import (
     AttemptState,
     CacheEntry,
     CacheStats,
-    Capability,
     ClearedCache,
     DaemonStatus,
     GroupBy,
     LedgerEntry,
     Model,
-    ModelTier,
     Period,
+    ServicePolicy,
     Setting,
     Stats,
 )
-from aigen.results import Completion, Estimate, StreamEvent
+from aigen.results import Completion, Estimate
 from aigen.types import CompletionOptions, Prompt
 
-T = TypeVar("T")
 
-
-class AsyncClient(BaseClient):
+class AsyncClient(AsyncTransport):
     """Talks to the aigend of this machine from one event loop; otherwise it is what `Client` is, method by method.
 
     Args:
@@ -77,7 +68,6 @@ class AsyncClient(BaseClient):
         service: str = "",
     ) -> None:
         super().__init__(socket, timeout=timeout, connect_timeout=connect_timeout, restart_timeout=restart_timeout, service=service)
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def complete(
         self,
@@ -101,7 +91,7 @@ class AsyncClient(BaseClient):
         Raises:
             AigenError: Why there is no answer; see `aigen.errors` for the tree.
         """
-        context = current(self)
+        context = self._context(prompt_or_messages, options)
         payload = _requests.complete_bytes(prompt_or_messages, options, context, self._service)
         key = self._request_id(request_id)
         metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
@@ -118,7 +108,7 @@ class AsyncClient(BaseClient):
         **options: Unpack[CompletionOptions],
     ) -> AsyncCompletionStream:
         """Return one answer as a stream of text; arguments as for `complete()`."""
-        context = current(self)
+        context = self._context(prompt_or_messages, options)
         payload = _requests.stream_bytes(prompt_or_messages, options, context, self._service)
         key = self._request_id(request_id)
         metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
@@ -143,12 +133,12 @@ class AsyncClient(BaseClient):
             timeout: Patience for all together in seconds; None: the client's.
             request_id: Item i is paid under `<request_id>/<i>`; None: a new UUID.
             allow_repeat: Allows second paid calls where the first outcome is unknown.
-            options: What shapes all answers; see `CompletionOptions`.
+            options: What shapes all answers; see `CompletionOptions`. A preset named here is the task of all.
 
         Raises:
             AigenError: The batch as a whole was refused or lost.
         """
-        context = current(self)
+        context = self._context(requests, options)
         payload = _requests.batch_bytes(requests, options, context, self._service)
         key = self._request_id(request_id)
         metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
@@ -158,7 +148,7 @@ class AsyncClient(BaseClient):
         self, prompt_or_messages: Prompt, /, *, timeout: float | None = None, **options: Unpack[CompletionOptions]
     ) -> Estimate:
         """Return what a request would cost at most, by route, without a call to a provider."""
-        context = current(self)
+        context = self._context(prompt_or_messages, options)
         payload = _requests.estimate_bytes(prompt_or_messages, options, context, self._service)
         return await self._send(_call.ESTIMATE, payload, timeout, metadata=(*context.once, *trace_headers()))
 
@@ -267,6 +257,18 @@ class AsyncClient(BaseClient):
         """Return one model by id, alias, "provider/model" or agent."""
         return await self._send(_call.MODEL, _queries.model_bytes(name), timeout)
 
+    def service_policies(self, *, page_size: int = 0, timeout: float | None = None) -> AsyncIterator[ServicePolicy]:
+        """Return an iterator over the policies of the services that the daemon's settings name."""
+        return self._pages(_call.POLICIES, _queries.policy_page(page_size=page_size), timeout)
+
+    async def service_policy(self, service: str, /, *, timeout: float | None = None) -> ServicePolicy:
+        """Return which models a service may ask for, with what is known of them, and what holds where its requests don't say it.
+
+        Raises:
+            NotFound: The daemon's settings do not name the service: it may ask for any model.
+        """
+        return await self._send(_call.POLICY, _queries.policy_bytes(service), timeout)
+
     async def status(self, *, timeout: float | None = None) -> DaemonStatus:
         """Return how the daemon is."""
         return await self._send(_call.STATUS, b"", timeout)
@@ -283,112 +285,3 @@ class AsyncClient(BaseClient):
             timeout: Patience of this call, which returns at once; None: the client's.
         """
         return await self._send(_call.DRAIN, _queries.drain_bytes(wait), timeout)
-
-    async def close(self) -> None:
-        """Close the connection; calls under way end with ClientClosed, and so does every later one."""
-        self._closed = self._closed or "is closed"
-        self._stubs = {}
-        channel: grpc.aio.Channel | None = self._channel
-        self._channel = None
-        if channel is not None:
-            await channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self.close()
-
-    async def _send(
-        self,
-        method: _call.Method[T],
-        payload: bytes,
-        timeout: float | None,
-        *,
-        metadata: _call.Metadata | None = None,
-        request_id: str = "",
-    ) -> T:
-        seconds = self._seconds(timeout)
-        deadline = time.monotonic() + seconds
-        recovery = None
-        while True:
-            stub = self._stubs.get(method.path)
-            if stub is None or self._loop is not asyncio.get_running_loop():
-                stub = await self._connected(method, deadline)
-            try:
-                return method.decode(await stub(payload, timeout=_call.grpc_seconds(seconds), metadata=metadata or trace_headers()))
-            except grpc.RpcError as error:
-                self._check_open()
-                recovery = recovery or self._recovery(method, request_id, deadline)
-                await asyncio.sleep(recovery.pause_after(error))
-                seconds = recovery.seconds_left()
-            except asyncio.CancelledError:
-                self._check_cancelled_by_close()
-                raise
-
-    async def _events(
-        self, payload: bytes, seconds: float, metadata: _call.Metadata, request_id: str
-    ) -> AsyncGenerator[StreamEvent, None]:
-        deadline = time.monotonic() + seconds
-        recovery = self._recovery(_call.STREAM, request_id, deadline)
-        answering = False
-        while True:
-            stub = await self._connected(_call.STREAM, deadline)
-            call = stub(payload, timeout=_call.grpc_seconds(recovery.seconds_left()), metadata=metadata)
-            try:
-                async for message in call:
-                    answering = True
-                    if (event := _call.STREAM.decode(message)) is not None:
-                        yield event
-                return
-            except grpc.RpcError as error:
-                self._check_open()
-                await asyncio.sleep(recovery.pause_after(error, answering=answering))
-            except asyncio.CancelledError:
-                self._check_cancelled_by_close()
-                raise
-            finally:
-                call.cancel()
-
-    async def _pages(
-        self, method: _call.Method[tuple[list[T], str]], first: _queries.PageRequest, timeout: float | None
-    ) -> AsyncIterator[T]:
-        token = ""
-        while True:
-            items, token = await self._send(method, _queries.next_page(first, token), timeout)
-            for item in items:
-                yield item
-            if not token:
-                return
-
-    async def _connected(self, method: _call.Method[Any], deadline: float) -> Any:
-        """Return the stub of a method, after finding the daemon and opening the channel where that is still to be done."""
-        self._check_open()
-        self._check_loop()
-        if not self._stubs:
-            for pause in self._finder.pauses(min(self._connect_timeout, deadline - time.monotonic())):
-                await asyncio.sleep(pause)
-            self._check_open()
-        if not self._stubs:  # another task may have been faster
-            self._open(self._finder.find() or self._finder.paths[0])
-        return self._stubs[method.path]
-
-    def _open(self, path: str) -> None:
-        channel = grpc.aio.insecure_channel(_channel.channel_target(path), options=_channel.CHANNEL_OPTIONS)
-        stubs: dict[str, Any] = {method.path: channel.unary_unary(method.path) for method in _call.UNARY}
-        stubs[_call.STREAM.path] = channel.unary_stream(_call.STREAM.path)
-        self._channel, self._stubs, self._loop = channel, stubs, asyncio.get_running_loop()
-
-    def _check_loop(self) -> None:
-        """Drop the connection of a loop that has ended, such as that of an earlier `asyncio.run`."""
-        if self._loop is None or self._loop is asyncio.get_running_loop():
-            return
-        if not self._loop.is_closed():
-            raise ClientClosed("this AsyncClient belongs to another event loop that is still open; make one client for each loop")
-        self._channel, self._stubs, self._loop = None, {}, None
-
-    def _check_cancelled_by_close(self) -> None:
-        """Tell a call that `close()` ended from a task that was cancelled; gRPC says the same of both."""
-        task = asyncio.current_task()
-        if self._closed and task is not None and not task.cancelling():
-            self._check_open()

@@ -4,44 +4,36 @@ Short methods: build the request, call, convert. Building, converting and every 
 """
 
 import os
-import threading
-import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Unpack
 from uuid import UUID
 
-import grpc
-
-from aigen import _call, _channel, _convert, _queries, _requests
-from aigen._base import BaseClient
-from aigen._session import current
+from aigen import _call, _convert, _queries, _requests
 from aigen._stream import CompletionStream
 from aigen._tracing import trace_headers
+from aigen._transport import Transport
+from aigen.catalog import Capability, ModelTier
 from aigen.errors import AigenError
 from aigen.reports import (
     AttemptState,
     CacheEntry,
     CacheStats,
-    Capability,
     ClearedCache,
     DaemonStatus,
     GroupBy,
     LedgerEntry,
     Model,
-    ModelTier,
     Period,
+    ServicePolicy,
     Setting,
     Stats,
 )
-from aigen.results import Completion, Estimate, StreamEvent
+from aigen.results import Completion, Estimate
 from aigen.types import CompletionOptions, Prompt
 
-T = TypeVar("T")
 
-
-class Client(BaseClient):
+class Client(Transport):
     """Talks to the aigend of this machine; safe to share between threads.
 
     The connection is made with the first call, which waits up to `connect_timeout` for a daemon that is not there yet. A daemon
@@ -79,7 +71,6 @@ class Client(BaseClient):
         service: str = "",
     ) -> None:
         super().__init__(socket, timeout=timeout, connect_timeout=connect_timeout, restart_timeout=restart_timeout, service=service)
-        self._lock = threading.Lock()
 
     def complete(
         self,
@@ -103,7 +94,7 @@ class Client(BaseClient):
         Raises:
             AigenError: Why there is no answer; see `aigen.errors` for the tree.
         """
-        context = current(self)
+        context = self._context(prompt_or_messages, options)
         payload = _requests.complete_bytes(prompt_or_messages, options, context, self._service)
         key = self._request_id(request_id)
         metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
@@ -120,7 +111,7 @@ class Client(BaseClient):
         **options: Unpack[CompletionOptions],
     ) -> CompletionStream:
         """Return one answer as a stream of text; arguments as for `complete()`."""
-        context = current(self)
+        context = self._context(prompt_or_messages, options)
         payload = _requests.stream_bytes(prompt_or_messages, options, context, self._service)
         key = self._request_id(request_id)
         metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
@@ -145,12 +136,12 @@ class Client(BaseClient):
             timeout: Patience for all together in seconds; None: the client's.
             request_id: Item i is paid under `<request_id>/<i>`; None: a new UUID.
             allow_repeat: Allows second paid calls where the first outcome is unknown.
-            options: What shapes all answers; see `CompletionOptions`.
+            options: What shapes all answers; see `CompletionOptions`. A preset named here is the task of all.
 
         Raises:
             AigenError: The batch as a whole was refused or lost.
         """
-        context = current(self)
+        context = self._context(requests, options)
         payload = _requests.batch_bytes(requests, options, context, self._service)
         key = self._request_id(request_id)
         metadata = _call.call_metadata(key, context, allow_repeat=allow_repeat)
@@ -160,7 +151,7 @@ class Client(BaseClient):
         self, prompt_or_messages: Prompt, /, *, timeout: float | None = None, **options: Unpack[CompletionOptions]
     ) -> Estimate:
         """Return what a request would cost at most, by route, without a call to a provider."""
-        context = current(self)
+        context = self._context(prompt_or_messages, options)
         payload = _requests.estimate_bytes(prompt_or_messages, options, context, self._service)
         return self._send(_call.ESTIMATE, payload, timeout, metadata=(*context.once, *trace_headers()))
 
@@ -269,6 +260,18 @@ class Client(BaseClient):
         """Return one model by id, alias, "provider/model" or agent."""
         return self._send(_call.MODEL, _queries.model_bytes(name), timeout)
 
+    def service_policies(self, *, page_size: int = 0, timeout: float | None = None) -> Iterator[ServicePolicy]:
+        """Return an iterator over the policies of the services that the daemon's settings name."""
+        return self._pages(_call.POLICIES, _queries.policy_page(page_size=page_size), timeout)
+
+    def service_policy(self, service: str, /, *, timeout: float | None = None) -> ServicePolicy:
+        """Return which models a service may ask for, with what is known of them, and what holds where its requests don't say it.
+
+        Raises:
+            NotFound: The daemon's settings do not name the service: it may ask for any model.
+        """
+        return self._send(_call.POLICY, _queries.policy_bytes(service), timeout)
+
     def status(self, *, timeout: float | None = None) -> DaemonStatus:
         """Return how the daemon is."""
         return self._send(_call.STATUS, b"", timeout)
@@ -285,91 +288,3 @@ class Client(BaseClient):
             timeout: Patience of this call, which returns at once; None: the client's.
         """
         return self._send(_call.DRAIN, _queries.drain_bytes(wait), timeout)
-
-    def close(self) -> None:
-        """Close the connection; calls under way end with ClientClosed, and so does every later one."""
-        with self._lock:
-            self._closed = self._closed or "is closed"
-            self._stubs = {}
-            channel: grpc.Channel | None = self._channel
-            self._channel = None
-        if channel is not None:
-            channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    def _send(
-        self,
-        method: _call.Method[T],
-        payload: bytes,
-        timeout: float | None,
-        *,
-        metadata: _call.Metadata | None = None,
-        request_id: str = "",
-    ) -> T:
-        seconds = self._seconds(timeout)
-        deadline = time.monotonic() + seconds
-        recovery = None
-        while True:
-            stub = self._stubs.get(method.path) or self._connected(method, deadline)
-            try:
-                return method.decode(stub(payload, timeout=_call.grpc_seconds(seconds), metadata=metadata or trace_headers()))
-            except grpc.RpcError as error:
-                self._check_open()
-                recovery = recovery or self._recovery(method, request_id, deadline)
-                time.sleep(recovery.pause_after(error))
-                seconds = recovery.seconds_left()
-
-    def _events(
-        self, payload: bytes, seconds: float, metadata: _call.Metadata, request_id: str
-    ) -> Generator[StreamEvent, None, None]:
-        deadline = time.monotonic() + seconds
-        recovery = self._recovery(_call.STREAM, request_id, deadline)
-        answering = False
-        while True:
-            stub = self._stubs.get(_call.STREAM.path) or self._connected(_call.STREAM, deadline)
-            call = stub(payload, timeout=_call.grpc_seconds(recovery.seconds_left()), metadata=metadata)
-            try:
-                for message in call:
-                    answering = True
-                    if (event := _call.STREAM.decode(message)) is not None:
-                        yield event
-                return
-            except grpc.RpcError as error:
-                self._check_open()
-                time.sleep(recovery.pause_after(error, answering=answering))
-            finally:
-                call.cancel()
-
-    def _pages(self, method: _call.Method[tuple[list[T], str]], first: _queries.PageRequest, timeout: float | None) -> Iterator[T]:
-        token = ""
-        while True:
-            items, token = self._send(method, _queries.next_page(first, token), timeout)
-            yield from items
-            if not token:
-                return
-
-    def _connected(self, method: _call.Method[Any], deadline: float) -> Any:
-        """Return the stub of a method after finding the daemon and opening the channel."""
-        self._check_open()
-        for pause in self._finder.pauses(min(self._connect_timeout, deadline - time.monotonic())):
-            time.sleep(pause)
-        with self._lock:
-            self._check_open()
-            if not self._stubs:
-                self._open(self._finder.find() or self._finder.paths[0])
-            return self._stubs[method.path]
-
-    def _open(self, path: str) -> None:
-        channel = grpc.insecure_channel(_channel.channel_target(path), options=_channel.CHANNEL_OPTIONS)
-        stubs: dict[str, Any] = {method.path: channel.unary_unary(method.path) for method in _call.UNARY}
-        stubs[_call.STREAM.path] = channel.unary_stream(_call.STREAM.path)
-        self._channel, self._stubs = channel, stubs
-
-    def _forsake(self) -> None:
-        super()._forsake()
-        self._lock = threading.Lock()  # the parent may have held the old one

@@ -214,17 +214,20 @@ _BY_CODE: Mapping[str, type[AigenError]] = {
     "UNKNOWN": DaemonFault,
 }
 
-_PATIENCE_ENDED = "timeout passed before the daemon answered; the call may be asked for again under its request id"
+_PATIENCE_ENDED = "timeout{span} passed before the daemon answered; the call may be asked for again under its request id"
 _CODE_NAMES: Mapping[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-def from_rpc_error(error: grpc.RpcError, *, request_id: str = "") -> AigenError:
-    """Return the exception that stands for a failed RPC of grpc or grpc.aio."""
+def from_rpc_error(error: grpc.RpcError, *, request_id: str = "", timeout: float | None = None) -> AigenError:
+    """Return the exception that stands for a failed RPC of grpc or grpc.aio; it names the caller's timeout where that is known."""
     status = status_of(error)
     if status is not None:
         return from_status(status, request_id=request_id)
     code = error.code().name
-    text = _PATIENCE_ENDED if code == "DEADLINE_EXCEEDED" else error.details() or code
+    if code == "DEADLINE_EXCEEDED":
+        text = _PATIENCE_ENDED.format(span="" if timeout is None else f" of {timeout:g} s")
+    else:
+        text = error.details() or code
     return _BY_CODE.get(code, AigenError)(text, code=code, request_id=request_id)
 
 

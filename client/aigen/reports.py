@@ -9,30 +9,9 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from aigen.catalog import Capability, ModelTier
 from aigen.results import CacheOutcome, Completion, CostBasis, SavingsCause, TokenUsage, usd
-
-
-class ModelTier(StrEnum):
-    """Power and price class of a model."""
-
-    MINI = "mini"
-    STANDARD = "standard"
-    ADVANCED = "advanced"
-    PREMIUM = "premium"
-
-
-class Capability(StrEnum):
-    """What a model can do."""
-
-    CHAT = "chat"
-    CODE_GENERATION = "code_generation"
-    ANALYSIS = "analysis"
-    REASONING = "reasoning"
-    VISION = "vision"
-    FUNCTION_CALLING = "function_calling"
-    SEARCH = "search"
-    JSON_SCHEMA = "json_schema"
-    RAG = "rag"
+from aigen.types import Normalization, Strategy
 
 
 class Period(StrEnum):
@@ -285,6 +264,34 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePolicy:
+    """What one service may ask for, and what holds where its requests do not say it."""
+
+    service: str
+    restricted: bool  # False: it may ask for any model
+    allowed_tiers: tuple[ModelTier, ...]  # as a whole
+    named_models: tuple[str, ...]  # allowed beside the tiers, as "provider/model"
+    required_capabilities: tuple[Capability, ...]
+    allowed_models: tuple[str, ...]  # all known ones, as "provider/model"
+    default_model: str  # empty: the daemon's
+    strategy: Strategy | None  # None: FALLBACK with fallback models, else PRIMARY
+    ttl_s: float | None  # seconds; None: the cache's
+    normalization: Normalization | None  # None: the cache's
+    models: tuple[Model, ...] = ()  # set by `service_policy()`; lists leave them out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderKeyStatus:
+    """How one key of a provider does, by its position."""
+
+    number: int  # among the configured keys, from 1
+    circuit: str  # "closed" (it is asked), "half_open" (one call tries it) or "open" (it is passed by)
+    failure_count: int  # in a row
+    refused: bool  # the provider did not take the key, rather than fail
+    retry_delay_s: float | None  # until an open circuit is tried again, seconds; None: it is closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderStatus:
     """One configured provider."""
 
@@ -292,6 +299,7 @@ class ProviderStatus:
     adapter: str  # wire format it speaks
     loaded: bool  # its SDK is imported
     in_flight_count: int
+    keys: tuple[ProviderKeyStatus, ...] = ()  # those that were asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

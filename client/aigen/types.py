@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from aigen.presets import Preset
 
 
 class Role(StrEnum):
@@ -208,6 +211,7 @@ class PromptCaching:
 class CompletionOptions(TypedDict, total=False):
     """The keyword arguments that shape an answer; one left out or None is not sent, so that the daemon's default holds."""
 
+    preset: "Preset | str | None"  # a task's system prompt, models and limits; every other argument wins over it
     system: str | PartLike | Sequence[PartLike] | None  # system prompt, in order; text and document parts
     tools: Sequence[Tool] | None  # at most 128, names unique
     tool_choice: ToolChoice | ToolChoiceMode | str | None

@@ -102,6 +102,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return _ledger(options.action, loaded)
     if options.action == "check":
         import_module("aigend.assembly").check(loaded, environ)
+        for warning in loaded.warnings:
+            sys.stderr.write(f"aigend: warning: {warning}\n")
         return _print(f"{loaded.path or 'no settings file; defaults and variables'}: ok\n")
     return _print(_json(loaded) if options.json else _table(loaded))
 

@@ -9,21 +9,29 @@ from aigend.cache.memory import MemoryTier
 from aigend.cache.stores.sqlite import SqliteStore
 from aigend.clock import Clock
 from aigend.completion.attempts import Attempts
+from aigend.completion.bookings import Bookings
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.failpoints import Failpoints
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
+from aigend.completion.outlook import ReadsOf
+from aigend.completion.prompt_plans import PromptPlans
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
-from aigend.config import LoadedSettings, ProviderSettings
+from aigend.config import LoadedSettings, ProviderSettings, with_environment
 from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.price_catalog import PriceCatalog, read_prices
 from aigend.ledger.published_prices import PublishedPrices
-from aigend.providers.registry import ProviderRegistry, with_environment
+from aigend.providers.registry import ProviderRegistry
+from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.catalog import build_catalog
+from aigend.routing.health import Health
+from aigend.routing.latency import Latencies
+from aigend.routing.policy import build_policies
 from aigend.routing.router import Router
+from aigend.routing.strategy import LatencyOf
 from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
@@ -43,10 +51,12 @@ class Parts:
     cache: CacheManager
     codec: WireCodec
     engine: CompletionEngine
+    health: Health
     ledger: Ledger
     limits: DispatchLimits
     meter: CallCounters
     providers: ProviderRegistry
+    retries: RetryBudget
     sharing: Sharing
     tracer: Tracer
 
@@ -60,46 +70,74 @@ def assemble(
     on_fault: Callable[[str], None],
 ) -> Parts:
     """Return the parts of a daemon, built and not yet open."""
-    settings, places = loaded.settings, loaded.places
+    settings = loaded.settings
     codec, meter, tracer = WireCodec(), CallCounters(), Tracer()
     limits = DispatchLimits(total=settings.limits.total, per_provider=settings.limits.per_provider, queue=settings.limits.queue)
     providers = ProviderRegistry(snapshot.providers, answer_bytes=settings.limits.answer_bytes)
-    ledger = Ledger(
-        path=places.state_directory / "ledger.db",
-        clock=clock,
-        settings=settings.ledger,
-        budgets=budget_book(loaded),
-        on_fault=on_fault,
-    )
-    cache = CacheManager(
-        store=SqliteStore(path=places.cache_directory / "cache.db", clock=clock, settings=settings.cache),
-        memory=MemoryTier(max_bytes=settings.cache.memory_size_bytes),
-        clock=clock,
-        encoder=codec,
-        settings=settings.cache,
-    )
+    ledger = _ledger(loaded, clock=clock, on_fault=on_fault)
+    cache = _cache(loaded, codec=codec, clock=clock)
+    latencies, retries, watch = Latencies(clock=clock), RetryBudget(clock=clock), Watch(meter=meter, tracer=tracer)
     failpoints = Failpoints(environ.get("AIGEND_FAILPOINT", "") if environ.get("AIGEND_TEST") == "1" else "")
+    health = Health(
+        clock=clock, settings=settings.breaker, enabled=settings.features.circuit_breaker, on_change=watch.circuit_changed
+    )
+    prompts = PromptPlans(clock=clock)
     attempts = Attempts(
         limits=limits,
-        ledger=ledger,
+        prompts=prompts,
+        bookings=Bookings(ledger=ledger, codec=codec, clock=clock, failpoints=failpoints),
         providers=providers,
-        codec=codec,
-        watch=Watch(meter=meter, tracer=tracer),
+        health=health,
+        retries=retries,
+        latencies=latencies,
+        watch=watch,
         clock=clock,
         jitter=random.random,
-        failpoints=failpoints,
     )
-    sharing, engine = _spine(attempts, snapshot, ledger=ledger, cache=cache, codec=codec, clock=clock, failpoints=failpoints)
+    sharing, engine = _spine(
+        attempts,
+        snapshot,
+        ledger=ledger,
+        cache=cache,
+        codec=codec,
+        clock=clock,
+        failpoints=failpoints,
+        latency_of=latencies.of,
+        reads_of=prompts.reads_of,
+    )
     return Parts(
         cache=cache,
         codec=codec,
         engine=engine,
+        health=health,
         ledger=ledger,
         limits=limits,
         meter=meter,
         providers=providers,
+        retries=retries,
         sharing=sharing,
         tracer=tracer,
+    )
+
+
+def _ledger(loaded: LoadedSettings, *, clock: Clock, on_fault: Callable[[str], None]) -> Ledger:
+    return Ledger(
+        path=loaded.places.state_directory / "ledger.db",
+        clock=clock,
+        settings=loaded.settings.ledger,
+        budgets=budget_book(loaded),
+        on_fault=on_fault,
+    )
+
+
+def _cache(loaded: LoadedSettings, *, codec: WireCodec, clock: Clock) -> CacheManager:
+    settings = loaded.settings.cache
+    return CacheManager(
+        store=SqliteStore(path=loaded.places.cache_directory / "cache.db", clock=clock, settings=settings),
+        memory=MemoryTier(max_bytes=settings.memory_size_bytes),
+        clock=clock,
+        encoder=codec,
+        settings=settings,
     )
 
 
@@ -112,6 +150,8 @@ def _spine(
     codec: WireCodec,
     clock: Clock,
     failpoints: Failpoints,
+    latency_of: LatencyOf,
+    reads_of: Callable[[str], ReadsOf],
 ) -> tuple[Sharing, CompletionEngine]:
     limits = snapshot.settings.limits
     free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=limits.repeat_index_bytes)
@@ -128,7 +168,16 @@ def _spine(
         max_orphans=limits.detached,
         failpoints=failpoints,
     )
-    engine = CompletionEngine(snapshot=snapshot, cache=cache, known_ids=known_ids, sharing=sharing, free=free, clock=clock)
+    engine = CompletionEngine(
+        snapshot=snapshot,
+        cache=cache,
+        known_ids=known_ids,
+        sharing=sharing,
+        free=free,
+        clock=clock,
+        latency_of=latency_of,
+        reads_of=reads_of,
+    )
     return sharing, engine
 
 
@@ -150,7 +199,7 @@ def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], publish
     return Snapshot(
         settings=loaded.settings,
         catalog=catalog,
-        router=Router(catalog),
+        router=Router(catalog, build_policies(loaded.settings, catalog)),
         prices=prices,
         providers=providers,
         price_providers=priced_as,
@@ -173,7 +222,7 @@ def make_listener(parts: Parts, control: Control, *, clock: Clock) -> Listener:
         return parts.engine.snapshot
 
     return Listener(
-        completion=CompletionServicer(parts.engine, tracer=parts.tracer, clock=clock),
+        completion=CompletionServicer(parts.engine, meter=parts.meter, tracer=parts.tracer, clock=clock),
         cache=CacheServicer(parts.cache, parts.codec, snapshot),
         usage=UsageServicer(parts.ledger, snapshot, clock=clock),
         model=ModelServicer(snapshot, clock=clock),

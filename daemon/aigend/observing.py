@@ -1,14 +1,16 @@
 """Where each metric's numbers are read: counters that run anyway, asked only when an exporter asks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from aigend.assembly import Parts
 from aigend.clock import Clock
 from aigend.ledger.hits import HitSum
 from aigend.ledger.latency import BOUNDS
+from aigend.routing.health import CircuitState
 from aigend.telemetry import names
 from aigend.telemetry.instruments import Buckets, FreeCalls, Measurement, MetricSources
 
+_OPENNESS = {CircuitState.CLOSED: 0, CircuitState.HALF_OPEN: 1, CircuitState.OPEN: 2}
 _BOUNDS_S = tuple(bound / 1e6 for bound in BOUNDS)
 
 
@@ -19,6 +21,9 @@ def metric_sources(parts: Parts, *, clock: Clock, log_dropped: Callable[[], int]
     sources.observe_value(names.IN_FLIGHT, lambda: parts.limits.in_flight)
     sources.observe_value(names.QUEUED, lambda: parts.limits.queued)
     sources.observe_value(names.DETACHED, lambda: parts.sharing.detached)
+    sources.observe(names.CIRCUIT, lambda: _circuits(parts))
+    sources.observe(names.PASSED_BY, lambda: _by_provider(parts.health.passed_by))
+    sources.observe(names.RETRIES_REFUSED, lambda: _by_provider(parts.retries.refused))
     sources.observe_value(names.LEDGER_SEQUENCE, lambda: parts.ledger.sequence)
     sources.observe_value(names.LOG_DROPPED, log_dropped)
     sources.observe_value(names.CACHE_MEMORY_SIZE, lambda: parts.cache.memory_size_bytes)
@@ -50,6 +55,17 @@ def _durations(total: HitSum, *, outcome: str) -> Buckets:
     for index, count in total.histogram.items():
         counts[index] = count
     return Buckets(_BOUNDS_S, tuple(counts), total.latency_us / 1e6, {names.CACHE_OUTCOME: outcome})
+
+
+def _circuits(parts: Parts) -> list[Measurement]:
+    return [
+        Measurement(_OPENNESS[report.state], {names.PROVIDER: report.key.provider, names.KEY: str(report.key.number)})
+        for report in parts.health.reports()
+    ]
+
+
+def _by_provider(counts: Mapping[str, int]) -> list[Measurement]:
+    return [Measurement(count, {names.PROVIDER: provider}) for provider, count in list(counts.items())]
 
 
 def _budgets(parts: Parts, field: str, *, now: float) -> Iterable[Measurement]:

@@ -218,6 +218,7 @@ class Daemon:
         Settings that can't be used change nothing and are logged. Reloads go one after the other, so that the last one counts.
         """
         async with self._reloading:
+            began = self._clock.monotonic()
             self._manager.reloading()
             try:
                 loaded, waiting = await asyncio.to_thread(self._read_again)
@@ -226,7 +227,7 @@ class Daemon:
                 _log.error("reload_refused", text=str(error))
             else:
                 self._put_in_force(loaded, snapshot)
-                _log.info("reloaded", path=str(loaded.path or ""))
+                _log.info("reloaded", path=str(loaded.path or ""), duration_ms=round((self._clock.monotonic() - began) * 1e3, 3))
                 if waiting:
                     _log.warning("reload_needs_restart", keys=", ".join(waiting))
             finally:
@@ -244,7 +245,9 @@ class Daemon:
         limits = loaded.settings.limits
         self._parts.limits.resize(total=limits.total, per_provider=limits.per_provider, queue=limits.queue)
         self._parts.ledger.use_budgets(budget_book(loaded))
-        self._parts.providers.use(snapshot.providers)
+        self._parts.health.use(loaded.settings.breaker, enabled=loaded.settings.features.circuit_breaker)
+        for name in self._parts.providers.use(snapshot.providers):
+            self._parts.health.forget(name)
         self._parts.engine.swap(snapshot)
         self._loaded = loaded
         self._begin(self._load_prices())
@@ -305,6 +308,7 @@ class Daemon:
             adapter=self._parts.engine.snapshot.providers[name].adapter,
             loaded=self._parts.providers.loaded(name),
             in_flight=self._parts.limits.in_flight_at(name),
+            keys=[report for report in self._parts.health.reports() if report.key.provider == name],
         )
 
 

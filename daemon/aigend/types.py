@@ -290,6 +290,9 @@ class ModelRoute:
     max_output_tokens: int = 0
     default_max_output_tokens: int = 8_192
     searches: bool = False  # by itself, at a fee
+    tier: ModelTier | None = None
+    capabilities: tuple[Capability, ...] = ()  # empty: nobody has told
+    min_cacheable_tokens: int = 0  # shortest prefix that the provider's prompt cache keeps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,11 @@ class Question:
     stream: bool = False
     include_usage: bool = False
     prefix_marks: tuple[PrefixMark, ...] = ()
+    block_ends: tuple[
+        int, ...
+    ] = ()  # UTF-8 bytes of the prompt up to the end of each block; empty: prefixes are kept without marks
+    shows_thinking: bool = True  # whether the reasoning is to be seen, where there is any
+    cached_content: str = ""  # name of a cache that holds the beginning of the prompt
 
     @property
     def input_tokens(self) -> int:
@@ -105,6 +110,7 @@ class ModelAnswer:
     thinking: str = ""  # reasoning that the provider shows
     tool_calls: tuple[ModelToolCall, ...] = ()
     finish: str = "stop"  # stop, length or tool_calls
+    stopped_by: str = ""  # the stop sequence that ended it
     tokens: Tokens = field(default_factory=lambda: Tokens(input=0, output=0))
 
 
@@ -195,8 +201,11 @@ def _prose(seed: int, last_user_text: str, target: int | None) -> str:
 
 
 def _stopped(said: ModelAnswer, stop: tuple[str, ...]) -> ModelAnswer:
-    cuts = [found for sequence in stop if sequence and (found := said.text.find(sequence)) >= 0]
-    return replace(said, text=said.text[: min(cuts)]) if cuts else said
+    cuts = [(found, sequence) for sequence in stop if sequence and (found := said.text.find(sequence)) >= 0]
+    if not cuts:
+        return said
+    end, sequence = min(cuts)
+    return replace(said, text=said.text[:end], stopped_by=sequence)
 
 
 def _bounded(said: ModelAnswer, question: Question, wish: Wish) -> ModelAnswer:

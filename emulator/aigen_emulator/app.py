@@ -12,21 +12,30 @@ from pathlib import Path
 from typing import Any
 
 from aigen_emulator.answers import ModelAnswer, Question, answer
+from aigen_emulator.cached_contents import PATH as CACHES_PATH
+from aigen_emulator.cached_contents import CachedContents, cached_contents_app
+from aigen_emulator.clock import MovableClock
 from aigen_emulator.control import control_app
 from aigen_emulator.exchange import Exchange, Receive, Scope, Send
 from aigen_emulator.faults import Fault, FaultError, Script
 from aigen_emulator.limits import Gate, Refusal
 from aigen_emulator.misdeeds import misbehave, usage_told
-from aigen_emulator.prompt_cache import PromptCache
+from aigen_emulator.prompt_cache import CacheUse, MarkedPromptCache, PromptCache
 from aigen_emulator.truth import Charge, TruthLog
+from aigen_emulator.wire.anthropic import AnthropicWire
+from aigen_emulator.wire.gemini import GeminiWire
 from aigen_emulator.wire.openai import OpenAIWire
+from aigen_emulator.wire.perplexity import PerplexityWire
 from aigen_emulator.wire.port import RefusalError, Wire
+from aigen_emulator.wire.responses import ResponsesWire
+from aigen_emulator.wire.sonar import SonarWire
 
-WIRES: tuple[Wire, ...] = (OpenAIWire(),)
+WIRES: tuple[Wire, ...] = (OpenAIWire(), AnthropicWire(), ResponsesWire(), PerplexityWire(), SonarWire())
 MODELS = ("gpt-4o", "gpt-4o-mini", "claude-sonnet-4-5", "gemini-2.5-pro", "sonar-pro")
 _MAX_PATHS = 256
 _PROVIDER = re.compile(r"/p/(?P<provider>[^/]+)")
 _NO_FAULT = Fault()
+_NOTHING = CacheUse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,7 @@ class EmulatorSettings:
     answer_tokens: int | None = None  # length of answers whose prompt asks for none
     max_concurrent: int | None = None
     per_minute: int | None = None
-    prompt_cache: bool = False  # bill repeated prefixes as cached
+    prompt_cache: bool = False  # bill repeated prefixes as cached where the format has no marks for them; marked ones always are
     api_key: str | None = None  # demand this key
 
 
@@ -48,24 +57,30 @@ class Emulator:
 
     Args:
         settings: How it behaves when nothing is scripted.
-        monotonic: Seconds that never go back; the rate limit reads it.
+        monotonic: Seconds that never go back; the rate limit and the prompt caches go by it.
     """
 
     def __init__(self, settings: EmulatorSettings, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.settings = settings
         self.script = Script()
         self.truth = TruthLog(settings.truth)
-        self.gate = Gate(monotonic, max_concurrent=settings.max_concurrent, per_minute=settings.per_minute)
+        self.clock = MovableClock(monotonic)
+        self.gate = Gate(self.clock, max_concurrent=settings.max_concurrent, per_minute=settings.per_minute)
         self.requests: dict[str, int] = {}
         self._prompt_cache = PromptCache() if settings.prompt_cache else None
+        self._marked_cache = MarkedPromptCache(self.clock)
+        self.cached_contents = CachedContents(self.clock)
+        self._wires = (*WIRES, GeminiWire(self.cached_contents.held))
+        self._caches = cached_contents_app(self.cached_contents, api_key=settings.api_key)
         self._paths: dict[str, _Target | None] = {}
-        self._control = control_app(self.script, self.stats, WIRES[0].models(MODELS))
+        self._control = control_app(self.script, self.clock, self.stats, WIRES[0].models(MODELS))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         target = self._target(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if target is None:
-            await self._control(scope, receive, send)
+            beside = self._caches if CACHES_PATH.fullmatch(scope.get("path", "")) else self._control
+            await beside(scope, receive, send)
             return
         exchange = Exchange(scope, receive, send, wire_headers=lambda: target.wire.headers(self.gate.allowance()))
         wire = target.wire
@@ -103,13 +118,15 @@ class Emulator:
             await self._refuse(exchange, wire, refusal)
             return
         try:
-            said = self._answer(provider, question)
+            said, use = self._answer(provider, question)
             if fault.charges:
                 await self._bill(exchange, provider, question, said, status=fault.status or 200)
+                if question.cached_content:
+                    self.cached_contents.bill(question.cached_content)
+            await self._think(said, question, use if fault.answers else _NOTHING, extra_ms=fault.delay_ms)
             if fault is _NO_FAULT:
                 await self._respond(exchange, wire, question, said)
             else:
-                await self._pause(said, question, extra_ms=fault.delay_ms)
                 await misbehave(exchange, wire, fault, question, said)
         finally:
             self.gate.leave()
@@ -120,15 +137,26 @@ class Emulator:
         struck = self.script.strike(model=question.model, provider=provider, prompt=prompt, header=header, seed=question.seed)
         return struck or _NO_FAULT
 
-    def _answer(self, provider: str, question: Question) -> ModelAnswer:
+    def _answer(self, provider: str, question: Question) -> tuple[ModelAnswer, CacheUse]:
+        """Return what the model says, and what it will have written to the prompt cache once it begins to."""
         try:
             said = answer(question, answer_tokens=self.settings.answer_tokens)
         except ValueError as error:
             raise FaultError(f"bad answer marker: {error}") from error
-        if self._prompt_cache is None or said.tokens.cached:
-            return said
-        cached = self._prompt_cache.cached_tokens(question.prompt, owner=f"{provider}/{question.model}")
-        return replace(said, tokens=replace(said.tokens, cached=min(cached, said.tokens.input)))
+        owner = f"{provider}/{question.model}"
+        if said.tokens.cached:
+            return said, _NOTHING
+        if question.cached_content:
+            use = self.cached_contents.look(question.cached_content)
+        elif question.block_ends:
+            use = self._marked_cache.look(question, owner=owner)
+        elif self._prompt_cache is not None:
+            use = CacheUse(read=min(self._prompt_cache.cached_tokens(question.prompt, owner=owner), said.tokens.input))
+        else:
+            return said, _NOTHING
+        created = use.written_5m + use.written_1h if question.cached_content else 0  # billed beside the prompt that reads it
+        tokens = replace(said.tokens, cached=use.read, written_5m=use.written_5m, written_1h=use.written_1h)
+        return replace(said, tokens=replace(tokens, input=tokens.input + created)), use
 
     async def _bill(self, exchange: Exchange, provider: str, question: Question, said: ModelAnswer, *, status: int) -> None:
         await self.truth.charge(
@@ -141,11 +169,12 @@ class Emulator:
                 cached_tokens=said.tokens.cached,
                 output_tokens=said.tokens.output,
                 status=status,
+                cache_write_5m_tokens=said.tokens.written_5m,
+                cache_write_1h_tokens=said.tokens.written_1h,
             )
         )
 
     async def _respond(self, exchange: Exchange, wire: Wire, question: Question, said: ModelAnswer) -> None:
-        await self._pause(said, question, extra_ms=0)
         usage = usage_told(wire, said, "")
         if not question.stream:
             await exchange.respond(200, wire.unary(question, said, usage=usage))
@@ -153,16 +182,16 @@ class Emulator:
         events = wire.events(question, said, usage=usage)
         await exchange.stream(events, pause_s=self.settings.token_ms / 1000)
 
-    async def _pause(self, said: ModelAnswer, question: Question, *, extra_ms: int) -> None:
-        """Wait as long as the model thinks: to the first token, or for a unary answer to the last."""
-        wait_ms = extra_ms + self.settings.first_token_ms
+    async def _think(self, said: ModelAnswer, question: Question, use: CacheUse, *, extra_ms: int) -> None:
+        """Wait to the first token, with which the prefix is cached, and for a whole answer to the last."""
+        await _pause(extra_ms + self.settings.first_token_ms)
+        self._marked_cache.begin(use)
         if not question.stream:
-            wait_ms += self.settings.token_ms * said.tokens.output
-        if wait_ms:
-            await asyncio.sleep(wait_ms / 1000)
+            await _pause(self.settings.token_ms * said.tokens.output)
 
     async def _refuse(self, exchange: Exchange, wire: Wire, refusal: Refusal) -> None:
-        refused = RefusalError(429, refusal.message, kind="requests", code="rate_limit_exceeded")
+        usual = wire.default_refusal(429)
+        refused = RefusalError(429, refusal.message, kind=usual.kind, code=usual.code)
         extra = {"retry-after": f"{max(1, round(refusal.retry_after_s))}", "retry-after-ms": f"{refusal.retry_after_s * 1000:.0f}"}
         await exchange.respond(429, wire.error(refused), headers=extra)
 
@@ -171,7 +200,7 @@ class Emulator:
         if path in self._paths:
             return self._paths[path]
         provider, rest = _split(path)
-        target = next((_Target(provider, wire, rest) for wire in WIRES if wire.path.fullmatch(rest)), None)
+        target = next((_Target(provider, wire, rest) for wire in self._wires if wire.path.fullmatch(rest)), None)
         if len(self._paths) < _MAX_PATHS:
             self._paths[path] = target
         return target
@@ -184,6 +213,11 @@ class _Target:
     provider: str
     wire: Wire
     path: str
+
+
+async def _pause(milliseconds: float) -> None:
+    if milliseconds:
+        await asyncio.sleep(milliseconds / 1000)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The addresses beside the providers' own: the script of faults, what was served so far, the list of models."""
+"""The addresses beside the providers' own: the script of faults, the clock, what was served so far, the list of models."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,14 +9,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from aigen_emulator.clock import ClockError, MovableClock
 from aigen_emulator.faults import Fault, FaultError, Script, fault_from
 
 
-def control_app(script: Script, stats: Callable[[], dict[str, Any]], models: bytes) -> Starlette:
+def control_app(script: Script, clock: MovableClock, stats: Callable[[], dict[str, Any]], models: bytes) -> Starlette:
     """Return the application for everything that is no completion.
 
     Args:
         script: The faults in waiting.
+        clock: What the rate limit and the prompt caches go by.
         stats: Returns what was served so far.
         models: Body of the list of models.
     """
@@ -38,6 +40,16 @@ def control_app(script: Script, stats: Callable[[], dict[str, Any]], models: byt
         script.clear()
         return JSONResponse({"waiting": 0})
 
+    async def post_clock(request: Request) -> Response:
+        try:
+            _set(clock, json.loads(await request.body()))
+        except ValueError as error:
+            return JSONResponse({"error": {"message": f"the clock is not understood: {error}"}}, status_code=400)
+        return JSONResponse({"now_s": clock(), "rate": clock.rate})
+
+    async def get_clock(_: Request) -> Response:
+        return JSONResponse({"now_s": clock(), "rate": clock.rate})
+
     async def get_stats(_: Request) -> Response:
         return JSONResponse(stats())
 
@@ -54,11 +66,24 @@ def control_app(script: Script, stats: Callable[[], dict[str, Any]], models: byt
         Route("/emulator/script", put_script, methods=["POST"]),
         Route("/emulator/script", get_script, methods=["GET"]),
         Route("/emulator/script", delete_script, methods=["DELETE"]),
+        Route("/emulator/clock", post_clock, methods=["POST"]),
+        Route("/emulator/clock", get_clock, methods=["GET"]),
         Route("/emulator/stats", get_stats),
         Route("/v1/models", get_models),
         Route("/p/{provider}/v1/models", get_models),
     ]
     return Starlette(routes=routes, exception_handlers={404: not_found})
+
+
+def _set(clock: MovableClock, asked: Any) -> None:
+    """Move the clock on by `advance_s`, and let it run at `rate` from then on."""
+    unknown = asked.keys() - {"advance_s", "rate"} if isinstance(asked, dict) else {repr(asked)}
+    if unknown:
+        raise ClockError(f"the change has {min(unknown)}; allowed: an object with advance_s, rate or both")
+    if "advance_s" in asked:
+        clock.advance(asked["advance_s"])
+    if "rate" in asked:
+        clock.run(asked["rate"])
 
 
 def _flat(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Fault:
         """Whether the provider bills the call although it fails."""
         return self.charge if self.charge is not None else (self.status is None or self.status < 400)
 
+    @property
+    def answers(self) -> bool:
+        """Whether the model begins to answer, whatever becomes of the answer."""
+        return self.charges and not self.hang and not self.reset and (self.status is None or self.status < 400)
+
     def matches(self, *, model: str, provider: str, prompt: str) -> bool:
         """Return whether the fault is meant for such a request."""
         return self.model in ("", model) and self.provider in ("", provider) and self.contains in prompt

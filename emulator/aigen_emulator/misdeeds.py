@@ -37,7 +37,7 @@ async def misbehave(exchange: Exchange, wire: Wire, fault: Fault, question: Ques
     elif fault.reset:
         await exchange.reset()
     elif fault.garbage:
-        await _garbage(exchange, fault)
+        await _garbage(exchange, fault, wire.unary(question, said, usage=usage_told(wire, said, "")))
     elif fault.status is not None and fault.status != 200:
         await _error(exchange, wire, fault)
     else:
@@ -51,11 +51,12 @@ async def _error(exchange: Exchange, wire: Wire, fault: Fault) -> None:
     await exchange.respond(status, body, headers=_extra(fault), content_type=content_type)
 
 
-async def _garbage(exchange: Exchange, fault: Fault) -> None:
+async def _garbage(exchange: Exchange, fault: Fault, whole: bytes) -> None:
+    """Send what is no answer; `whole` is what the answer would have been."""
     body, content_type = {
         "html": (_PROXY_PAGE, _HTML),
         "text": (b"upstream connect error or disconnect before headers", b"text/plain"),
-        "broken_json": (b'{"id": "chatcmpl-1", "choices": [{"index": 0, "mess', _JSON),
+        "broken_json": (whole[: len(whole) // 2], _JSON),
         "empty": (b"", _JSON),
         "wrong_shape": (b'{"result": "this is another API"}', _JSON),
     }[fault.garbage]

@@ -18,10 +18,12 @@ class Charge:
     attempt: int | None  # what it sent as x-aigen-attempt
     provider: str
     model: str
-    input_tokens: int  # cached ones included
-    cached_tokens: int
+    input_tokens: int  # cached and written ones included
+    cached_tokens: int  # read from the prompt cache
     output_tokens: int
     status: int
+    cache_write_5m_tokens: int = 0  # written to the prompt cache for 5 minutes, inside the input's
+    cache_write_1h_tokens: int = 0  # likewise for an hour
 
 
 class TruthLog:

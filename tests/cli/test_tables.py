@@ -338,7 +338,17 @@ STATUS = daemon_pb2.GetStatusResponse(
     process_id=42,
     state="DAEMON_STATE_SERVING",
     in_flight_count=3,
-    providers=[{"name": "openai", "adapter": "openai", "loaded": True, "in_flight_count": 2}],
+    providers=[
+        {"name": "openai", "adapter": "openai", "loaded": True, "in_flight_count": 2, "keys": [{"number": 1, "circuit": "closed"}]},
+        {
+            "name": "google",
+            "adapter": "gemini",
+            "keys": [
+                {"number": 1, "circuit": "open", "refused": True, "retry_delay": {"seconds": 12}},
+                {"number": 3, "circuit": "half_open", "failure_count": 5},
+            ],
+        },
+    ],
     budgets=[
         {"name": "demo", "window": "2026-11-21", "limit_usd_nanos": 10**9, "spent_usd_nanos": 250_000_000, "action": "refuse"}
     ],
@@ -350,7 +360,9 @@ def test_status_shows_providers_and_budgets(daemon, run):
     """State, warnings, providers and budgets are shown."""
     daemon.answers["GetStatus"] = STATUS
     shown = run("status").stdout
-    assert ["openai", "openai", "yes", "2"] in rows_of(shown)
+    assert ["openai", "openai", "yes", "2", "-"] in rows_of(shown)
+    why = "key 1 (refused; tried again in 12 s), key 3 (failed 5 times; tried again in 0 s)"
+    assert ["google", "gemini", "no", "0", why] in rows_of(shown)
     assert ["demo", "2026-11-21", "refuse", "$1.00", "$0.25", "$0.00", "-"] in rows_of(shown)
     assert "SERVING" in shown
     assert "prices are old" in shown

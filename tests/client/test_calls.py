@@ -145,14 +145,25 @@ def test_deadline_ends_a_call(daemon: FakeDaemon, client: aigen.Client):
     with pytest.raises(TimeoutError) as caught:
         client.complete("hi", timeout=0.1)
     assert type(caught.value) is aigen.DeadlineExceeded
+    assert "timeout of 0.1 s passed" in str(caught.value)
+
+
+def test_deadline_ends_a_stream(daemon: FakeDaemon, client: aigen.Client):
+    """A stream that takes longer than its timeout ends likewise, with the timeout in its text."""
+    daemon.hang()
+    with pytest.raises(aigen.DeadlineExceeded, match=r"timeout of 0\.1 s passed"), client.stream("hi", timeout=0.1) as stream:
+        stream.result()
 
 
 async def test_deadline_ends_an_async_call(daemon: FakeDaemon):
     """The async client ends a call in time as well; the client's own timeout is the default."""
     daemon.hang()
     async with aigen.AsyncClient(daemon.socket, timeout=0.1) as client:
-        with pytest.raises(aigen.DeadlineExceeded):
+        with pytest.raises(aigen.DeadlineExceeded, match=r"timeout of 0\.1 s passed"):
             await client.complete("hi")
+        daemon.hang()
+        with pytest.raises(aigen.DeadlineExceeded, match=r"timeout of 0\.15 s passed"):
+            await client.stream("hi", timeout=0.15).result()
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), "1", True])
@@ -295,7 +306,9 @@ def test_threads_share_a_client(daemon: FakeDaemon, client: aigen.Client):
 
 def _recovery(clock: FakeClock, path: Path, **settings) -> _call.Recovery:
     finder = _channel.Finder((str(path),), clock.monotonic)
-    return _call.Recovery(finder, _call.COMPLETE, request_id="i", **{"deadline": 100.0, "restart_timeout": 10.0, **settings})
+    return _call.Recovery(
+        finder, _call.COMPLETE, request_id="i", **{"deadline": 100.0, "timeout": 2.5, "restart_timeout": 10.0, **settings}
+    )
 
 
 def test_pauses_grow_and_end_with_the_restart_timeout(tmp_path: Path):
@@ -336,7 +349,7 @@ def test_answer_under_way_is_not_asked_for_again(tmp_path: Path):
 def test_deadline_with_a_daemon_that_is_there_stays_a_deadline(daemon: FakeDaemon, tmp_path: Path):
     """Only where nobody listens does the end of patience mean that the daemon is missing."""
     late = Failed(grpc.StatusCode.DEADLINE_EXCEEDED)
-    with pytest.raises(aigen.DeadlineExceeded):
+    with pytest.raises(aigen.DeadlineExceeded, match=r"timeout of 2\.5 s passed"):
         _recovery(FakeClock(), Path(daemon.socket)).pause_after(late)
     with pytest.raises(aigen.DaemonUnavailable):
         _recovery(FakeClock(), tmp_path / "none.sock").pause_after(late)

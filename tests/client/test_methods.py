@@ -272,6 +272,40 @@ def test_an_empty_filter_clears_all(daemon: FakeDaemon, call: Call):
     assert daemon.calls[1].request.filter.HasField("older_than")
 
 
+def test_service_policies(daemon: FakeDaemon, call: Call):
+    """Policies arrive with their words; a list has names only, one policy its models too, and what is left open is None."""
+    policy = model_pb2.ServicePolicy(
+        service="StrategyBuilder",
+        restricted=True,
+        allowed_tiers=["MODEL_TIER_MINI"],
+        named_models=["openai/gpt-4o"],
+        required_capabilities=["MODEL_CAPABILITY_CHAT"],
+        allowed_models=["openai/gpt-4o", "openai/gpt-4o-mini"],
+        default_model="openai/gpt-4o-mini",
+        strategy="STRATEGY_PERFORMANCE",
+        normalization="NORMALIZATION_EXACT",
+    )
+    policy.ttl.FromMilliseconds(1_500)
+    daemon.respond("ListServicePolicies", model_pb2.ListServicePoliciesResponse(service_policies=[policy], next_page_token="2"))
+    daemon.respond("ListServicePolicies", model_pb2.ListServicePoliciesResponse(service_policies=[{"service": "free"}]))
+    models = [model_pb2.Model(id="gpt-4o", provider="openai")]
+    daemon.respond("GetServicePolicy", model_pb2.GetServicePolicyResponse(service_policy=policy, models=models))
+    listed, free = call("service_policies", page_size=1)
+    assert (listed.service, listed.restricted, listed.allowed_tiers, listed.strategy) == (
+        "StrategyBuilder",
+        True,
+        (aigen.ModelTier.MINI,),
+        aigen.Strategy.PERFORMANCE,
+    )
+    assert (listed.ttl_s, listed.normalization, listed.required_capabilities) == (1.5, "exact", (aigen.Capability.CHAT,))
+    assert (free.ttl_s, free.strategy, free.normalization, free.default_model, free.restricted) == (None, None, None, "", False)
+    one = call("service_policy", "StrategyBuilder")
+    assert [model.id for model in one.models] == ["gpt-4o"]
+    assert dataclasses.replace(one, models=()) == listed
+    assert [made.request.page_size for made in daemon.calls[:2]] == [1, 1]
+    assert (daemon.calls[1].request.page_token, daemon.calls[2].request.service) == ("2", "StrategyBuilder")
+
+
 def test_models(daemon: FakeDaemon, call: Call):
     """Models come with tier, capabilities and exact rates; an unknown rate is None."""
     model = model_pb2.Model(id="m", tier="MODEL_TIER_MINI", capabilities=["MODEL_CAPABILITY_CHAT"], aliases=["a"])
@@ -291,13 +325,19 @@ def test_models(daemon: FakeDaemon, call: Call):
 def test_daemon(daemon: FakeDaemon, call: Call):
     """The daemon's state and settings can be read, and it can be drained."""
     status = daemon_pb2.GetStatusResponse(version="1", state="DAEMON_STATE_SERVING", start_time=STAMP, warnings=["w"])
-    status.providers.add(name="openai", adapter="openai", loaded=True)
+    provider = status.providers.add(name="openai", adapter="openai", loaded=True)
+    provider.keys.add(number=1, circuit="closed")
+    provider.keys.add(number=2, circuit="open", failure_count=5, refused=True).retry_delay.FromMilliseconds(2_500)
     status.budgets.add(name="b", limit_usd_nanos=5, reset_time=STAMP)
     daemon.respond("GetStatus", status)
     daemon.respond("GetSettings", daemon_pb2.GetSettingsResponse(settings=[daemon_pb2.Setting(key="cache.ttl", value_json="1")]))
     daemon.respond("Drain", daemon_pb2.DrainResponse(in_flight_count=4))
     read = call("status")
     assert (read.version, read.state, read.start_time, read.warnings) == ("1", "serving", MOMENT, ("w",))
+    assert read.providers[0].keys == (
+        aigen.ProviderKeyStatus(number=1, circuit="closed", failure_count=0, refused=False, retry_delay_s=None),
+        aigen.ProviderKeyStatus(number=2, circuit="open", failure_count=5, refused=True, retry_delay_s=2.5),
+    )
     assert (read.providers[0].loaded, read.budgets[0].limit_usd_nanos, read.budgets[0].reset_time) == (True, 5, MOMENT)
     assert call("settings") == (aigen.Setting(key="cache.ttl", value_json="1", origin=""),)
     assert call("drain", wait=30) == 4
@@ -322,6 +362,8 @@ def test_daemon(daemon: FakeDaemon, call: Call):
         ("clear_cache", "session", {"session": "run-1"}),
         ("cache_entry", "key", {"key": "xyz"}),
         ("model", "model", {"key": 3}),
+        ("service_policy", "service", {"key": 3}),
+        ("service_policies", "page_size", {"page_size": "many"}),
         ("drain", "wait", {"wait": "long"}),
     ],
 )

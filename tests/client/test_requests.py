@@ -64,7 +64,8 @@ def test_every_field_of_the_request_has_an_option():
     """What the contract can say, the client can say: options and fields are the same but for the spelling of three."""
     fields = {field.name for field in completion_pb2.CompleteRequest.DESCRIPTOR.fields} - {"messages", "prompt"}
     renamed = {"provider_options_json": "provider_options"}
-    assert {renamed.get(name, name) for name in fields} == set(OPTIONS) == set(aigen.CompletionOptions.__annotations__)
+    assert {renamed.get(name, name) for name in fields} == set(OPTIONS)
+    assert set(aigen.CompletionOptions.__annotations__) == {*OPTIONS, "preset"}  # which becomes others before it is sent
     assert set(_requests._SETTERS) == set(OPTIONS)
 
 
@@ -193,6 +194,25 @@ def test_what_cannot_travel_is_refused_by_name(field: str, prompt: Any, options:
     error = refused(prompt, **options)
     assert error.field == field
     assert str(error).startswith(f"INVALID_REQUEST: {field} is ")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": 2**70}, f"seed is {2**70}; allowed: a whole number from {-(2**63)} to {2**63 - 1}"),
+        ({"seed": 1.5}, "seed is 1.5; allowed: a whole number from"),
+        ({"max_output_tokens": 2**40}, f"max_output_tokens is {2**40}; allowed: a whole number from {-(2**31)} to {2**31 - 1}"),
+        ({"temperature": "hot"}, "temperature is 'hot'; allowed: a number"),
+        ({"temperature": 10**400}, "temperature is 1000"),
+        ({"model": 5}, "model is 5; allowed: text"),
+        ({"context_digest": "x"}, "context_digest is 'x'; allowed: bytes"),
+        ({"tools": [aigen.Tool(name="t", strict="very")]}, "tools[0].strict is 'very'; allowed: True or False"),  # type: ignore[arg-type]
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_refused_value_is_repeated_with_what_is_allowed(options: dict[str, Any], told: str):
+    """The refusal of a value that a field can't hold says in words what it can."""
+    assert told in str(refused("hi", **options))
 
 
 def test_a_misspelt_option_is_told_the_right_one():

@@ -125,6 +125,26 @@ def test_config_check_says_what_was_checked(tmp_path, capsys):
     assert capsys.readouterr().out == f"{path}: ok\nno settings file; defaults and variables: ok\n"
 
 
+def test_config_check_warns_of_a_variable_that_is_not_set(tmp_path, capsys):
+    """A provider whose key shall come from a variable that is not set is named on standard error; the settings can be used."""
+    path = tmp_path / "aigend.yaml"
+    path.write_text(
+        "providers:\n  openai:\n    api_key_env: NOT_THERE\n  other:\n    base_url: https://other.example/v1\n"
+        "    keys: [{env: sk-planted}, {env: SET}]\n"
+    )
+    assert main(["config", "check", "--config", str(path)], ENVIRON | {"SET": "a key"}) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{path}: ok\n"
+    assert said.err.splitlines() == [
+        f"aigend: warning: {path}:3: providers.openai.api_key_env names the variable NOT_THERE, which is not set here: "
+        "provider openai has no key",
+        f"aigend: warning: {path}:6: providers.other.keys.0.env names the variable ***, which is not set here: "
+        "provider other goes without this key",
+    ]
+    assert main(["config", "check", "--config", str(path)], ENVIRON | {"SET": "a", "NOT_THERE": "b", "sk-planted": "c"}) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_config_show_prints_values_and_origins(capsys):
     """Every leaf is shown once, as a table or as JSON."""
     environ = ENVIRON | {"AIGEND_LIMITS__TOTAL": "8", "AIGEND_PROVIDERS__OPENAI__API_KEY": "planted"}

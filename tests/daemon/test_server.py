@@ -15,6 +15,7 @@ from aigend import server
 from aigend.clock import SystemClock
 from aigend.config import SettingsError
 from aigend.observing import metric_sources
+from aigend.providers.registry import Account
 from aigend.server import Daemon, take_locks
 from aigend.storage.failure import StorageFailure
 from aigend.storage.files import StorageRefused
@@ -60,6 +61,23 @@ async def test_status_tells_how_it_is(house: House):
     assert status.version
 
 
+async def test_status_and_metrics_tell_which_key_is_passed_by(tmp_path: Path, emulator: RunningEmulator):
+    """A key whose circuit is open stands in the status with its position, and so do calls that it did not get."""
+    async with serving(tmp_path, emulator.base_url) as house:
+        emulator.script({"status": 401})
+        for number in range(3):
+            with pytest.raises(aigen.ProviderRefused):
+                await house.client.complete(f"question {number}", model=MODEL)
+        (provider,) = (await house.client.status()).providers
+        (key,) = provider.keys
+        assert (key.number, key.circuit, key.failure_count, key.refused) == (1, "open", 1, True)
+        assert 0 < key.retry_delay_s <= 15
+        sources = metric_sources(house.daemon._parts, clock=SystemClock())
+        assert sources.read(names.CIRCUIT) == [Measurement(2, {names.PROVIDER: "openai", names.KEY: "1"})]
+        assert sources.read(names.PASSED_BY) == [Measurement(2, {names.PROVIDER: "openai"})]
+        assert sources.read(names.RETRIES_REFUSED) == []
+
+
 async def test_settings_in_force_hide_the_key(house: House):
     """Every setting is shown with its origin; a key never."""
     settings = {setting.key: setting for setting in await house.client.settings()}
@@ -85,7 +103,7 @@ async def test_defect_is_a_fault_with_an_id(house: House, caplog: pytest.LogCapt
     broken.will(RuntimeError("a defect with details"), RuntimeError("and another"))
     providers = house.daemon._parts.providers
     await providers.ready("openai")
-    providers._providers["openai"] = broken
+    providers._accounts["openai"] = (Account(1, broken),)
     with pytest.raises(aigen.DaemonFault) as met:
         await house.client.complete("hello", model=MODEL, request_id="fault-1")
     assert (met.value.reason, met.value.code) == ("DAEMON_FAULT", "INTERNAL")

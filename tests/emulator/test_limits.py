@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from aigen_emulator.limits import Gate
 from aigen_emulator.prompt_cache import PromptCache
-from aigen_emulator.wire.openai import OpenAIWire
 from aigen_emulator.truth import Charge, TruthLog
+from aigen_emulator.wire.openai import OpenAIWire
 
 
 class Time:

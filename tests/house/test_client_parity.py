@@ -15,7 +15,19 @@ def public(kind: type) -> dict[str, inspect.Signature]:
 
 EXPECTED = {
     *("complete", "stream", "complete_many", "estimate", "stats", "ledger_entries", "clear_cache", "cache_stats"),
-    *("cache_entries", "cache_entry", "models", "model", "status", "settings", "drain", "session", "close"),
+    *(
+        "cache_entries",
+        "cache_entry",
+        "models",
+        "model",
+        "service_policies",
+        "service_policy",
+        "status",
+        "settings",
+        "drain",
+        "session",
+        "close",
+    ),
 }
 
 

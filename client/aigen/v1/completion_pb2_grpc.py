@@ -72,7 +72,7 @@ class CompletionServiceServicer(object):
     def Complete(self, request, context):
         """Complete answers one request.
 
-        Errors: INVALID_REQUEST, PROMPT_TOO_LARGE, UNKNOWN_MODEL, UNKNOWN_AGENT, CONTEXT_TOO_LONG, CAPABILITY_MISSING,
+        Errors: INVALID_REQUEST, PROMPT_TOO_LARGE, UNKNOWN_MODEL, UNKNOWN_AGENT, MODEL_NOT_ALLOWED, CONTEXT_TOO_LONG, CAPABILITY_MISSING,
         PROVIDER_NOT_CONFIGURED and PRICE_UNKNOWN for what can't be sent; REQUEST_ID_REUSED, OUTCOME_UNKNOWN and REPLY_GONE for a
         request id seen before; NOT_CACHED with mode ONLY_IF_CACHED; BUDGET_EXCEEDED, OVERLOADED and RATE_LIMITED where a limit
         was reached; PROVIDER_UNAVAILABLE, PROVIDER_TIMEOUT and PROVIDER_REFUSED from the provider; STORAGE_FULL and
@@ -108,8 +108,8 @@ class CompletionServiceServicer(object):
     def EstimateCost(self, request, context):
         """EstimateCost says what a request would cost at most, by route, without a call to a provider.
 
-        Errors: INVALID_REQUEST, PROMPT_TOO_LARGE, UNKNOWN_MODEL, UNKNOWN_AGENT, CONTEXT_TOO_LONG, CAPABILITY_MISSING, DRAINING,
-        DAEMON_FAULT.
+        Errors: INVALID_REQUEST, PROMPT_TOO_LARGE, UNKNOWN_MODEL, UNKNOWN_AGENT, MODEL_NOT_ALLOWED, CONTEXT_TOO_LONG,
+        CAPABILITY_MISSING, DRAINING, DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,16 +63,32 @@ class GetStatusResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., process_id: _Optional[int] = ..., state: _Optional[_Union[DaemonState, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., socket_path: _Optional[str] = ..., state_directory: _Optional[str] = ..., cache_directory: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., detached_count: _Optional[int] = ..., ledger_epoch: _Optional[int] = ..., ledger_sequence: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., providers: _Optional[_Iterable[_Union[ProviderStatus, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[BudgetStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ProviderStatus(_message.Message):
-    __slots__ = ("name", "adapter", "loaded", "in_flight_count")
+    __slots__ = ("name", "adapter", "loaded", "in_flight_count", "keys")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
     name: str
     adapter: str
     loaded: bool
     in_flight_count: int
-    def __init__(self, name: _Optional[str] = ..., adapter: _Optional[str] = ..., loaded: bool = ..., in_flight_count: _Optional[int] = ...) -> None: ...
+    keys: _containers.RepeatedCompositeFieldContainer[ProviderKeyStatus]
+    def __init__(self, name: _Optional[str] = ..., adapter: _Optional[str] = ..., loaded: bool = ..., in_flight_count: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[ProviderKeyStatus, _Mapping]]] = ...) -> None: ...
+
+class ProviderKeyStatus(_message.Message):
+    __slots__ = ("number", "circuit", "failure_count", "refused", "retry_delay")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    CIRCUIT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    circuit: str
+    failure_count: int
+    refused: bool
+    retry_delay: _duration_pb2.Duration
+    def __init__(self, number: _Optional[int] = ..., circuit: _Optional[str] = ..., failure_count: _Optional[int] = ..., refused: bool = ..., retry_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class BudgetStatus(_message.Message):
     __slots__ = ("name", "window", "limit_usd_nanos", "spent_usd_nanos", "reserved_usd_nanos", "action", "reset_time")

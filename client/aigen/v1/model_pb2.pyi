@@ -1,3 +1,7 @@
+import datetime
+
+from aigen.v1 import completion_pb2 as _completion_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -126,3 +130,57 @@ class GetModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     model: Model
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class ServicePolicy(_message.Message):
+    __slots__ = ("service", "restricted", "allowed_tiers", "named_models", "required_capabilities", "allowed_models", "default_model", "strategy", "ttl", "normalization")
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    RESTRICTED_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_TIERS_FIELD_NUMBER: _ClassVar[int]
+    NAMED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_MODELS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_MODEL_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZATION_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    restricted: bool
+    allowed_tiers: _containers.RepeatedScalarFieldContainer[ModelTier]
+    named_models: _containers.RepeatedScalarFieldContainer[str]
+    required_capabilities: _containers.RepeatedScalarFieldContainer[ModelCapability]
+    allowed_models: _containers.RepeatedScalarFieldContainer[str]
+    default_model: str
+    strategy: _completion_pb2.Strategy
+    ttl: _duration_pb2.Duration
+    normalization: _completion_pb2.Normalization
+    def __init__(self, service: _Optional[str] = ..., restricted: bool = ..., allowed_tiers: _Optional[_Iterable[_Union[ModelTier, str]]] = ..., named_models: _Optional[_Iterable[str]] = ..., required_capabilities: _Optional[_Iterable[_Union[ModelCapability, str]]] = ..., allowed_models: _Optional[_Iterable[str]] = ..., default_model: _Optional[str] = ..., strategy: _Optional[_Union[_completion_pb2.Strategy, str]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., normalization: _Optional[_Union[_completion_pb2.Normalization, str]] = ...) -> None: ...
+
+class ListServicePoliciesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListServicePoliciesResponse(_message.Message):
+    __slots__ = ("service_policies", "next_page_token")
+    SERVICE_POLICIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    service_policies: _containers.RepeatedCompositeFieldContainer[ServicePolicy]
+    next_page_token: str
+    def __init__(self, service_policies: _Optional[_Iterable[_Union[ServicePolicy, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetServicePolicyRequest(_message.Message):
+    __slots__ = ("service",)
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    service: str
+    def __init__(self, service: _Optional[str] = ...) -> None: ...
+
+class GetServicePolicyResponse(_message.Message):
+    __slots__ = ("service_policy", "models")
+    SERVICE_POLICY_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    service_policy: ServicePolicy
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, service_policy: _Optional[_Union[ServicePolicy, _Mapping]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """ModelService reads the model catalog.
+    """ModelService reads the model catalog and the services' policies.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,20 @@ class ModelServiceStub(object):
                 request_serializer=aigen_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=aigen_dot_v1_dot_model__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ListServicePolicies = channel.unary_unary(
+                '/aigen.v1.ModelService/ListServicePolicies',
+                request_serializer=aigen_dot_v1_dot_model__pb2.ListServicePoliciesRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_model__pb2.ListServicePoliciesResponse.FromString,
+                _registered_method=True)
+        self.GetServicePolicy = channel.unary_unary(
+                '/aigen.v1.ModelService/GetServicePolicy',
+                request_serializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
-    """ModelService reads the model catalog.
+    """ModelService reads the model catalog and the services' policies.
     """
 
     def ListModels(self, request, context):
@@ -69,6 +79,24 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListServicePolicies(self, request, context):
+        """ListServicePolicies lists the policies of the services that the settings name, by service.
+
+        Errors: INVALID_REQUEST for a bad page size or page token; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServicePolicy(self, request, context):
+        """GetServicePolicy returns the policy of one service, with all that is known of the models that it allows.
+
+        Errors: NOT_FOUND for a service that the settings do not name; it may use any model. DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -82,6 +110,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=aigen_dot_v1_dot_model__pb2.GetModelRequest.FromString,
                     response_serializer=aigen_dot_v1_dot_model__pb2.GetModelResponse.SerializeToString,
             ),
+            'ListServicePolicies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServicePolicies,
+                    request_deserializer=aigen_dot_v1_dot_model__pb2.ListServicePoliciesRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_model__pb2.ListServicePoliciesResponse.SerializeToString,
+            ),
+            'GetServicePolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServicePolicy,
+                    request_deserializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'aigen.v1.ModelService', rpc_method_handlers)
@@ -91,7 +129,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """ModelService reads the model catalog.
+    """ModelService reads the model catalog and the services' policies.
     """
 
     @staticmethod
@@ -138,6 +176,60 @@ class ModelService(object):
             '/aigen.v1.ModelService/GetModel',
             aigen_dot_v1_dot_model__pb2.GetModelRequest.SerializeToString,
             aigen_dot_v1_dot_model__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServicePolicies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.ModelService/ListServicePolicies',
+            aigen_dot_v1_dot_model__pb2.ListServicePoliciesRequest.SerializeToString,
+            aigen_dot_v1_dot_model__pb2.ListServicePoliciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServicePolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.ModelService/GetServicePolicy',
+            aigen_dot_v1_dot_model__pb2.GetServicePolicyRequest.SerializeToString,
+            aigen_dot_v1_dot_model__pb2.GetServicePolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from aigend.cache.entry import ALL, CacheEntry, CacheEntryInfo, CacheFilter, CacheStats, Cleared, Page
@@ -20,6 +21,7 @@ from aigend.errors import invalid
 from aigend.storage.failure import StorageFailure
 from aigend.types import Answer
 
+GATHER_S = 0.02  # how long answers wait to be written together; a crash loses as much of the cache, and no money
 TOUCH_S = 0.1  # how long hits wait to be written together
 TIDY_S = 60.0  # between two looks for what is stale
 PATIENCE_S = 10.0  # how long a store that failed is left alone
@@ -35,6 +37,15 @@ class WireEncoder(Protocol):
     def encode_answer(self, answer: Answer, cache_key: bytes) -> bytes:
         """Return all of an answer that is the same from call to call."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Unwritten:
+    """An answer that waits for company on its way to the store."""
+
+    entry: MemoryEntry
+    generation: int
+    then: Callable[[], None]
 
 
 class CacheManager:
@@ -65,6 +76,8 @@ class CacheManager:
         self._clears = 0  # begun and ended ones: a look-up that saw it change looks again
         self._used: list[MemoryEntry] = []
         self._was_used = asyncio.Event()
+        self._unwritten: list[_Unwritten] = []
+        self._was_kept = asyncio.Event()
         self._hit_count = 0
         self._hit_us = 0
         self._miss_count = 0
@@ -83,7 +96,8 @@ class CacheManager:
             await self._store.open()
         except (StorageFailure, OSError) as error:
             self._fail(error)
-        self._chores = [asyncio.create_task(self._tidy_often()), asyncio.create_task(self._write_uses_often())]
+        chores = (self._tidy_often(), self._write_kept_often(), self._write_uses_often())
+        self._chores = [asyncio.create_task(chore) for chore in chores]
 
     async def close(self) -> None:
         """Write what waits and close the store."""
@@ -92,6 +106,7 @@ class CacheManager:
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
         await asyncio.gather(*self._clearing, return_exceptions=True)
+        await self.write_kept()
         await self._write_uses()
         await self._store.close()
 
@@ -148,12 +163,32 @@ class CacheManager:
             else:
                 self._recover()
 
+    def persist_soon(self, entry: MemoryEntry, *, generation: int, then: Callable[[], None]) -> None:
+        """Write a kept answer within a moment, together with what else comes: that is less work, and in nobody's way.
+
+        Args:
+            entry: What was kept.
+            generation: Of its namespace, from before it was looked up.
+            then: Called once it is written, or can't be.
+        """
+        self._unwritten.append(_Unwritten(entry, generation, then))
+        self._was_kept.set()
+
+    async def write_kept(self) -> None:
+        """Write the answers that wait for company now; what is asked of the store then sees them."""
+        waiting, self._unwritten = self._unwritten, []
+        self._was_kept.clear()
+        await asyncio.gather(*(self.persist(kept.entry, generation=kept.generation) for kept in waiting))
+        for kept in waiting:
+            kept.then()
+
     async def clear(self, scope: str, chosen: CacheFilter = ALL, *, validate_only: bool = False) -> Cleared:
         """Remove the entries that match, or only count them.
 
         Raises:
             StorageFailure: The store can't be written; what it holds is not cleared.
         """
+        await self.write_kept()
         if validate_only:
             return await self._store.clear(scope, chosen, now=self._clock.time(), validate_only=True)
         work = asyncio.create_task(self._clear(scope, chosen))  # a caller who leaves must not leave it half done
@@ -184,6 +219,7 @@ class CacheManager:
         if page_size < 0:
             raise invalid("page_size", page_size, f"0 to {LARGEST_PAGE}")
         size = min(page_size or DEFAULT_PAGE, LARGEST_PAGE)
+        await self.write_kept()
         stored = await self._store.page(scope, chosen, now=self._clock.time(), size=size, after=_position(page_token))
         following = stored.next_position
         token = "" if following is None else base64.urlsafe_b64encode(str(following).encode()).decode()
@@ -191,11 +227,13 @@ class CacheManager:
 
     async def entry(self, scope: str, key: bytes) -> tuple[CacheEntryInfo, Answer] | None:
         """Return a fresh entry of the store with its answer."""
+        await self.write_kept()
         found = await self._store.info(scope, key, now=self._clock.time())
         return None if found is None else (found[0], found[1].answer)
 
     async def stats(self, scope: str) -> CacheStats:
         """Return how large the cache is and how well it does."""
+        await self.write_kept()
         usage = await self._store.usage(scope)
         return CacheStats(
             entry_count=usage.entry_count,
@@ -278,6 +316,12 @@ class CacheManager:
             await self._store.touch(touches)
         except StorageFailure as failure:
             self._fail(failure)
+
+    async def _write_kept_often(self) -> None:
+        while True:
+            await self._was_kept.wait()
+            await self._clock.sleep(GATHER_S)
+            await self.write_kept()
 
     async def _write_uses_often(self) -> None:
         while True:

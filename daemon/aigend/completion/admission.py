@@ -36,8 +36,3 @@ def check_built(request: CompletionRequest) -> None:
         raise capability_missing("complete_by", request.complete_by, "only lane DEFERRED has a latest time, and it is not built")
     if request.similarity is not None:
         raise capability_missing("similarity", request.similarity, "no similarity search is configured")
-    caching = request.prompt_caching
-    if caching is not None and (caching.enabled or caching.ttl_s):
-        raise capability_missing(
-            "prompt_caching", "enabled" if caching.enabled else f"ttl_seconds={caching.ttl_s}", "allowed: enabled = false"
-        )

@@ -4,7 +4,7 @@ Steps never call sideways: what two of them need is handed over in the `Call`. J
 the paid half (6 to 9) in `attempts.py`; streams and batches run through the same steps.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from aigend.cache.key import keys_for
@@ -14,12 +14,14 @@ from aigend.completion.admission import check_built, check_deadline, check_open
 from aigend.completion.call import Call, Event, Reply
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
+from aigend.completion.outlook import ExpectedCost, ReadsOf, nothing_read
 from aigend.completion.quotes import Quote, quote
 from aigend.completion.repeats import Origin
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason, capability_missing
 from aigend.ledger.entries import AlreadyKnown
+from aigend.routing.strategy import LatencyOf, no_latency
 from aigend.types import CacheMode, Caller, CompletionRequest
 
 
@@ -33,6 +35,8 @@ class CompletionEngine:
         sharing: Who waits for which provider call, and what is kept.
         free: Makes replies of what is there already.
         clock: Tells the time.
+        latency_of: How quick a route was lately, for strategy PERFORMANCE.
+        reads_of: What a scope's request is expected to read from a provider's prompt cache, for strategy COST_OPTIMIZED.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class CompletionEngine:
         sharing: Sharing,
         free: FreeAnswers,
         clock: Clock,
+        latency_of: LatencyOf = no_latency,
+        reads_of: Callable[[str], ReadsOf] = nothing_read,
     ) -> None:
         self.snapshot = snapshot
         self.draining = False
@@ -52,6 +58,8 @@ class CompletionEngine:
         self._sharing = sharing
         self._free = free
         self._clock = clock
+        self._latency_of = latency_of
+        self._reads_of = reads_of
 
     def swap(self, snapshot: Snapshot) -> None:
         """Put other settings, catalog and prices in force; calls under way keep theirs."""
@@ -117,7 +125,8 @@ class CompletionEngine:
         now, snapshot = self._clock.monotonic(), self.snapshot
         check_deadline(caller.deadline, now)
         check_built(request)
-        routes = snapshot.router.allowed(request)
+        cost_of = ExpectedCost(request, snapshot, clock=self._clock, reads_of=self._reads_of(caller.scope))
+        routes = snapshot.router.allowed(request, cost_of=cost_of, latency_of=self._latency_of)
         normalization = request.normalization or snapshot.normalization(request.service)
         keys = keys_for(request, [route.route for route in routes], scope=caller.scope, normalization=normalization)
         return Call(

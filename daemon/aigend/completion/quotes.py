@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aigend.clock import Clock
 from aigend.completion.call import Call
+from aigend.completion.prompt_plans import NOTHING_ASKED, PromptPlan, longest_ttl_s
 from aigend.completion.snapshot import Snapshot
 from aigend.ledger.estimate import estimate_input_tokens, searches_at_most, upper_bound_nanos
 from aigend.ledger.pricing import PriceEntry, cost_nanos, cost_of
@@ -26,6 +27,7 @@ class Quote:
     input_tokens: int  # estimated, with a margin upwards
     max_output_tokens: int  # what is sent as the limit and what is reserved are the same
     bound_nanos: int | None  # None where no price is known
+    prompt: PromptPlan = NOTHING_ASKED
     warnings: tuple[str, ...] = ()
 
     @property
@@ -42,10 +44,17 @@ class Bill:
     cost: Cost
     savings: Mapping[SavingsCause, int]
     flags: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
-def quote(call: Call, route: ModelRoute, *, clock: Clock) -> Quote:
+def quote(call: Call, route: ModelRoute, *, clock: Clock, prompt: PromptPlan | None = None) -> Quote:
     """Return the upper bound of a call on a route, at the price in force now.
+
+    Args:
+        call: The call.
+        route: One of its routes.
+        clock: Dates the price.
+        prompt: What is asked of the provider's prompt cache; None: whatever may be asked is reckoned with.
 
     Raises:
         DomainError: CONTEXT_TOO_LONG for a prompt that can't fit the route's context.
@@ -57,14 +66,22 @@ def quote(call: Call, route: ModelRoute, *, clock: Clock) -> Quote:
     max_output = call.request.max_output_tokens or route.default_max_output_tokens
     if route.max_output_tokens:
         max_output = min(max_output, route.max_output_tokens)
-    searches = searches_at_most(call.request, searching=route.searches)
+    bound = upper_bound_nanos(
+        input_tokens=input_tokens,
+        max_output_tokens=max_output,
+        price=price,
+        searches=searches_at_most(call.request, searching=route.searches),
+        cache_ttl_s=longest_ttl_s(call, route) if prompt is None else prompt.marked_ttl_s,
+    )
+    prompt = prompt or NOTHING_ASKED
     return Quote(
         route=route,
         price=price,
         input_tokens=input_tokens,
         max_output_tokens=max_output,
-        bound_nanos=upper_bound_nanos(input_tokens=input_tokens, max_output_tokens=max_output, price=price, searches=searches),
-        warnings=call.snapshot.prices.stale(price, clock.time()),
+        bound_nanos=bound,
+        prompt=prompt,
+        warnings=(*call.snapshot.prices.stale(price, clock.time()), *prompt.warnings),
     )
 
 
@@ -74,14 +91,14 @@ def priced(snapshot: Snapshot, route: Route, clock: Clock) -> PriceEntry | None:
 
 
 def seen_nanos(quoted: Quote, visible_bytes: int) -> int | None:
-    """Return the least that a cut stream may have cost: its prompt and what of the answer was seen.
+    """Return the least that a cut stream may have cost: its prompt, read from the prompt cache, and what of the answer was seen.
 
     Source:
         Tokenizers of the four providers take 2 to 6 bytes a token for prose; 8 stays below them all.
     """
     if quoted.price is None:
         return None
-    seen = TokenUsage(input=quoted.input_tokens // _LONGEST_TOKENS, output=visible_bytes // _LONGEST_TOKENS)
+    seen = TokenUsage(cache_read=quoted.input_tokens // _LONGEST_TOKENS, output=visible_bytes // _LONGEST_TOKENS)
     return cost_nanos(seen, quoted.price)
 
 
@@ -95,4 +112,5 @@ def bill(quoted: Quote, reply: ProviderReply) -> Bill:
         output_text_len=text_bytes,
     )
     cost = cost_of(usage, quoted.price, reply.reported_cost_nanos, estimated=bool(flags))
-    return Bill(usage=usage, cost=cost, savings=savings_of(usage, quoted.price), flags=flags)
+    unheeded = quoted.prompt.unheeded(usage) if not flags else ()
+    return Bill(usage=usage, cost=cost, savings=savings_of(usage, quoted.price), flags=flags, warnings=unheeded)

@@ -22,8 +22,6 @@ from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown
 from aigend.scheduling.single_flight import FlightTable, LeaderLeftError
 
-GATHER_S = 0.02  # how long answers wait to be written together; a crash loses as much of the cache, and no money
-
 
 class Sharing:
     """Puts callers aboard flights and keeps what the flights bring.
@@ -64,8 +62,6 @@ class Sharing:
         self._flights: FlightTable[Landing, Event, KeepTerms] = FlightTable(buffer_bytes=buffer_bytes)
         self._work: dict[AnswerFlight, asyncio.Task[Landing]] = {}
         self._orphans: set[AnswerFlight] = set()
-        self._unwritten: list[tuple[MemoryEntry, int]] = []
-        self._gathering: asyncio.Task[None] | None = None
         self._closing = False
 
     @property
@@ -100,15 +96,11 @@ class Sharing:
             return
 
     async def close(self) -> None:
-        """End all work: what was sent is booked as unknown, what was not is refused; then wait for the disk."""
+        """End all work: what was sent is booked as unknown, what was not is refused."""
         self._closing = True
         for flight in self._work:
             self._cut(flight)
         await asyncio.gather(*self._work.values(), return_exceptions=True)
-        if self._gathering is not None:
-            self._gathering.cancel()
-            await asyncio.gather(self._gathering, return_exceptions=True)
-        await self._write_all()
 
     async def settled(self) -> None:
         """Wait until no flight is under way."""
@@ -213,25 +205,10 @@ class Sharing:
         return self._cache.keep(entry, generation=call.generation)
 
     def _persist(self, flight: AnswerFlight, kept: MemoryEntry) -> None:
-        """Write to the disk after everybody has the answer."""
-        self._unwritten.append((kept, flight.terms.call.generation if flight.terms else 0))
-        if self._gathering is None or self._gathering.done():
-            self._gathering = asyncio.create_task(self._write_together())
-
-    async def _write_together(self) -> None:
-        """Write what comes within a moment at once: the disk's work is then smaller, and not in the way of the next call."""
-        while self._unwritten:
-            await self._clock.sleep(GATHER_S)
-            await asyncio.shield(self._write_all())
-
-    async def _write_all(self) -> None:
-        entries, self._unwritten = self._unwritten, []
-        await asyncio.gather(*(self._write(kept, generation) for kept, generation in entries))
-
-    async def _write(self, kept: MemoryEntry, generation: int) -> None:
+        """Have it written to the disk after everybody has the answer."""
         self._failpoints.passing("before_cache_put")
-        await self._cache.persist(kept, generation=generation)
-        self._failpoints.passing("after_cache_put")
+        generation = flight.terms.call.generation if flight.terms else 0
+        self._cache.persist_soon(kept, generation=generation, then=lambda: self._failpoints.passing("after_cache_put"))
 
     def _reply(self, call: Call, landing: Landing, *, leads: bool, repeats: bool) -> Reply:
         if leads:

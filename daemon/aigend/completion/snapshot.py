@@ -26,6 +26,11 @@ class Snapshot:
         own = self.settings.services.get(service)
         return Normalization((own and own.normalization) or self.settings.cache.normalization)
 
+    def ttl_s(self, service: str) -> float:
+        """Return how long a service's answers stay fresh where its requests do not say it, in seconds."""
+        own = self.settings.services.get(service)
+        return (own and own.ttl_s) or self.settings.cache.ttl_s
+
     def on_ambiguous(self, service: str) -> str:
         """Return what follows an attempt whose outcome is unknown: `next_route`, `same_route` or `stop`."""
         own = self.settings.services.get(service)

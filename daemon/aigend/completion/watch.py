@@ -2,13 +2,17 @@
 
 from dataclasses import fields
 
+import structlog
+
 from aigend.completion.call import Call, Landing
 from aigend.completion.ports import CallMeter
+from aigend.routing.health import CircuitReport, CircuitState
 from aigend.telemetry import names
 from aigend.telemetry.tracing import AttributeValue, Span, Tracer
 from aigend.types import Route, TokenUsage
 
 _BUCKETS = tuple(field.name for field in fields(TokenUsage))
+_log = structlog.get_logger("aigend.completion")
 
 
 class Watch:
@@ -43,6 +47,16 @@ class Watch:
         }
         attributes = facts | {name: value for name, value in given.items() if value}
         return self._tracer.start_span(f"{names.OPERATION_CHAT} {route.model}", caller.traceparent, attributes=attributes)
+
+    def circuit_changed(self, report: CircuitReport) -> None:
+        """Tell that a provider's key is passed by from now on, is tried, or is asked again."""
+        facts = {"provider": report.key.provider, "key": report.key.number}
+        if report.state is CircuitState.OPEN:
+            _log.warning(
+                "circuit_opened", **facts, refused=report.refused, failures=report.failures, retry_s=round(report.retry_s, 3)
+            )
+        else:
+            _log.info(f"circuit_{report.state}", **facts)
 
     def failed(self, span: Span | None, route: Route, *, fault: str, duration_us: int) -> None:
         """Tell that an attempt ended without an answer."""

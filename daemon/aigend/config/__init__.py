@@ -8,10 +8,12 @@ from aigend.config.loading import FlatSetting, LoadedSettings, Origin, load_sett
 from aigend.config.places import Places
 from aigend.config.problems import EXIT_SETTINGS, Problem, SettingsError
 from aigend.config.sections import (
+    BreakerSettings,
     BudgetSettings,
     CacheSettings,
     DrainSettings,
     FeatureSettings,
+    KeySource,
     LedgerSettings,
     LimitSettings,
     LogSettings,
@@ -26,14 +28,18 @@ from aigend.config.sections import (
     TelemetrySettings,
 )
 from aigend.config.units import Seconds
+from aigend.config.well_known import WELL_KNOWN, with_environment
 
 __all__ = [
     "EXIT_SETTINGS",
+    "WELL_KNOWN",
+    "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
     "DrainSettings",
     "FeatureSettings",
     "FlatSetting",
+    "KeySource",
     "LedgerSettings",
     "LimitSettings",
     "LoadedSettings",
@@ -54,4 +60,5 @@ __all__ = [
     "TelemetrySettings",
     "default_document",
     "load_settings",
+    "with_environment",
 ]

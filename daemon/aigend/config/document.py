@@ -16,7 +16,6 @@ Settings of aigend. Every key stands here with its default; remove what you do n
 wins over this file; in a variable, maps and lists as a whole are JSON. Durations may carry a unit (250ms, 30s, 5min, 24h, 7d),
 sizes too (500MB, 2GiB). Indented comments show the keys of one entry.
 """
-_UNITS = {"_s": "seconds", "_bytes": "bytes", "_usd": "US dollars", "_tokens": "tokens", "_days": "days"}
 _EXAMPLE_NAMES = {"providers": "openai", "services": "aigenflow"}
 _EXAMPLES = {"agents": {"chatgpt": "openai/gpt-4o"}}
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.-]*")
@@ -71,7 +70,7 @@ def _about(key: Key) -> list[str]:
     if key.kind is Kind.SECTION and key.section is not None:
         return [(key.section.__doc__ or "").strip()]
     variable = "" if _in_list(key) else key.variable
-    facts = [_unit(key), _bounds(key), "required" if key.field.is_required() else "", variable]
+    facts = [key.unit, _bounds(key), "required" if key.field.is_required() else "", variable]
     return [key.field.description or "", "  " + " · ".join(fact for fact in facts if fact)]
 
 
@@ -81,10 +80,6 @@ def _in_list(key: Key) -> bool:
     return outer is not None and outer.kind is Kind.SECTION_LIST
 
 
-def _unit(key: Key) -> str:
-    return next((unit for suffix, unit in _UNITS.items() if key.path[-1].endswith(suffix)), "")
-
-
 def _bounds(key: Key) -> str:
     """What a field takes."""
     annotation = key.field.annotation
@@ -92,11 +87,8 @@ def _bounds(key: Key) -> str:
         return "true or false"
     choices = [choice for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal for choice in get_args(kind)]
     if choices:
-        return " or ".join(choices)
-    low, high, excluded = key.bounds()
-    words = [f"{'above' if excluded else 'from'} {low:_}"] if low is not None else []
-    words += [f"to {high:_.0f}"] if high is not None else []
-    return " ".join(words)
+        return " or ".join(map(str, choices))
+    return key.bounds_words
 
 
 def _default(key: Key) -> Any:

@@ -8,18 +8,19 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from aigend.config.sections import Settings
+from aigend.config.sections import GUARDED, Settings
 
 VARIABLE_PREFIX = "AIGEND_"
 VARIABLE_DELIMITER = "__"
 ANY_NAME = "<name>"
+_UNITS = {"_s": "seconds", "_bytes": "bytes", "_usd": "US dollars", "_tokens": "tokens", "_days": "days"}
 
 
 class Kind(Enum):
     """What a field holds."""
 
     VALUE = "value"
-    VALUES = "values"  # a list or mapping of plain values
+    VALUES = "values"  # a list or mapping of plain values, or of small ones whose form the field's own sentence tells
     SECTION = "section"
     SECTIONS_BY_NAME = "sections by name"
     SECTION_LIST = "list of sections"
@@ -49,12 +50,45 @@ class Key:
         """Whether its value must never be shown."""
         return SecretStr in (self.field.annotation, *get_args(self.field.annotation))
 
+    @property
+    def guarded(self) -> bool:
+        """Whether an error must not show what was written there."""
+        return self.secret or GUARDED in self.field.metadata
+
     def bounds(self) -> tuple[float | None, float | None, bool]:
         """Return the lowest and highest number it takes, and whether the lowest itself is excluded."""
-        low = [bound for item in self.field.metadata if (bound := getattr(item, "ge", getattr(item, "gt", None))) is not None]
-        high = [bound for item in self.field.metadata if (bound := getattr(item, "le", None)) is not None]
-        excluded = any(hasattr(item, "gt") for item in self.field.metadata)
+        rules = [*self.field.metadata, *_optional_rules(self.field.annotation)]
+        low = [bound for item in rules if (bound := getattr(item, "ge", getattr(item, "gt", None))) is not None]
+        high = [bound for item in rules if (bound := getattr(item, "le", None)) is not None]
+        excluded = any(hasattr(item, "gt") for item in rules)
         return max(low, default=None), min(high, default=None), excluded
+
+    @property
+    def unit(self) -> str:
+        """The unit of its number, as its name says; empty where it has none."""
+        return next((unit for suffix, unit in _UNITS.items() if self.path[-1].endswith(suffix)), "")
+
+    @property
+    def bounds_words(self) -> str:
+        """The numbers it takes, such as "above 0 to 10"; empty where it has no bounds."""
+        low, high, excluded = self.bounds()
+        words = [f"{'above' if excluded else 'from'} {low:_}"] if low is not None else []
+        words += [f"to {high:_.0f}"] if high is not None else []
+        return " ".join(words)
+
+    @property
+    def range_words(self) -> str:
+        """What it takes where it takes a number, such as "a whole number from 0 to 10 seconds"."""
+        kinds = {inner for kind in (self.field.annotation, *get_args(self.field.annotation)) for inner in (kind, *get_args(kind))}
+        number = "a number" if float in kinds else "a whole number"
+        return " ".join(word for word in (number, self.bounds_words or (self.unit and "of"), self.unit) if word)
+
+
+def _optional_rules(annotation: Any) -> Iterator[Any]:
+    """Yield the rules of a field that may be null, which stand at the other half of its type."""
+    for half in get_args(annotation):
+        for rule in getattr(half, "__metadata__", ()):
+            yield from rule.metadata if isinstance(rule, FieldInfo) else (rule,)
 
 
 def keys(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[Key]:
@@ -75,7 +109,7 @@ def _key(path: tuple[str, ...], field: FieldInfo) -> Key:
     entry = inner[1] if origin is dict else inner[0] if origin is tuple else None
     if entry is None:
         return Key(path, field, Kind.VALUE, None)
-    if isinstance(entry, type) and issubclass(entry, BaseModel):
+    if isinstance(entry, type) and issubclass(entry, BaseModel) and GUARDED not in field.metadata:
         return Key(path, field, Kind.SECTIONS_BY_NAME if origin is dict else Kind.SECTION_LIST, entry)
     return Key(path, field, Kind.VALUES, None)
 

@@ -15,8 +15,9 @@ from aigend.config.keys import Kind, find_key, known_beside, leaves
 from aigend.config.places import Places, places, settings_file
 from aigend.config.problems import Problem, SettingsError, nearest, shown
 from aigend.config.rules import HIDDEN, Finding, findings
-from aigend.config.secrets import open_settings_file, with_keys
+from aigend.config.secrets import open_settings_file, unset_variables, with_keys
 from aigend.config.sections import Settings
+from aigend.config.wording import allowed_words
 from aigend.config.yaml_file import KeyPath, YamlFile, read_yaml
 
 Origin = Literal["default", "file", "environment"]
@@ -39,6 +40,7 @@ class LoadedSettings:
     origins: Mapping[str, Origin]  # by dotted key
     path: Path | None
     places: Places
+    warnings: tuple[Problem, ...] = ()  # what can be used as it is, and is most likely not meant so
 
     def flatten(self) -> list[FlatSetting]:
         """Return every leaf, sorted by key; paths are those in force."""
@@ -81,7 +83,13 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> LoadedSettin
     if problems:
         raise SettingsError(sources.problem(finding) for finding in problems)
     origins = {".".join(leaf): sources.origin(leaf) for leaf, _ in leaves(settings.model_dump())}
-    return LoadedSettings(settings=settings, origins=origins, path=path, places=places(settings, environ, user_id=os.geteuid()))
+    return LoadedSettings(
+        settings=settings,
+        origins=origins,
+        path=path,
+        places=places(settings, environ, user_id=os.geteuid()),
+        warnings=tuple(sources.noted(place, text) for place, text in unset_variables(settings)),
+    )
 
 
 def _without_empty(file: YamlFile) -> YamlFile:
@@ -145,6 +153,10 @@ class _Sources:
         text = f"{dotted} is {value}; allowed: {finding.allowed}"
         return self._placed(finding.path, text, value=str(value), allowed=finding.allowed)
 
+    def noted(self, path: KeyPath, text: str) -> Problem:
+        """Return something worth saying of a setting, with its place."""
+        return self._placed(path, f"{_dotted(path)} {text}", value="", allowed="")
+
     def refused(self, detail: ErrorDetails) -> Problem:
         """Return what a model refused, in our own words."""
         path: KeyPath = tuple(part for part in detail["loc"] if part != "[key]")
@@ -156,11 +168,9 @@ class _Sources:
         if detail["type"] == "missing":
             return self._placed(path, f"{dotted} is missing; it has no default", value="", allowed="a value")
         key = find_key(path)
-        value = HIDDEN if key is not None and key.secret else shown(detail["input"])
-        allowed = detail.get("ctx", {}).get("allowed") or detail["msg"].removeprefix("Input should be ").removeprefix(
-            "Value error, "
-        )
-        return self._placed(path, f"{dotted} is {value}; allowed: {allowed}", value=value, allowed=str(allowed))
+        value = HIDDEN if key is not None and key.guarded else shown(detail["input"])
+        allowed = allowed_words(detail, key)
+        return self._placed(path, f"{dotted} is {value}; allowed: {allowed}", value=value, allowed=allowed)
 
     def _placed(self, path: KeyPath, text: str, *, value: str, allowed: str) -> Problem:
         if depth := _depth(self.variables, path):

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from aigend.config.sections import ProviderSettings, Settings
+from aigend.config.sections import KeySource, ProviderSettings, Settings
+from aigend.config.well_known import WELL_KNOWN
 from aigend.types import Capability
 
 SELECTOR_KEYS = ("service", "session", "agent", "provider", "model", "phase", "task")
 LABEL_PREFIX = "label:"
-KEY_SOURCES = ("api_key", "api_key_file", "api_key_env")
-BUILT_IN_PROVIDERS = frozenset({"openai"})  # needs no section: its key may come from OPENAI_API_KEY alone
+KEY_SOURCES = ("api_key", "api_key_file", "api_key_env", "keys")
+BUILT_IN_PROVIDERS = frozenset(WELL_KNOWN)  # need no section: their keys may come from their usual variables alone
 HIDDEN = "***"
 
 
@@ -77,11 +78,21 @@ def _models(settings: Settings) -> Iterator[Finding]:
     yield from _repeated([alias for _, alias in aliases], lambda index: ("models", aliases[index][0], "aliases"))
 
 
+def _services(settings: Settings) -> Iterator[Finding]:
+    capabilities = [str(capability) for capability in Capability]
+    for name, service in settings.services.items():
+        for capability in set(service.required_capabilities).difference(capabilities):
+            yield Finding(("services", name, "required_capabilities"), capability, _listed(capabilities))
+
+
 def _providers(settings: Settings) -> Iterator[Finding]:
     for name, provider in settings.providers.items():
-        sources = [source for source in KEY_SOURCES if getattr(provider, source) is not None]
+        sources = [source for source in KEY_SOURCES if getattr(provider, source) not in (None, ())]
         if len(sources) > 1:
             yield Finding(("providers", name, sources[1]), HIDDEN, f"one source of the key; {sources[0]} is set as well")
+        for index, source in enumerate(provider.keys):
+            if len(source.model_fields_set) != 1:
+                yield Finding(("providers", name, "keys", index), HIDDEN, f"exactly one of {', '.join(KeySource.model_fields)}")
         yield from _base_url(name, provider)
 
 
@@ -136,6 +147,12 @@ def _retry(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _breaker(settings: Settings) -> Iterator[Finding]:
+    first, longest = settings.breaker.cool_down_s, settings.breaker.max_cool_down_s
+    if first > longest:
+        yield Finding(("breaker", "cool_down_s"), first, f"at most breaker.max_cool_down_s, {longest}")
+
+
 def _repeated(names: Sequence[str], place: Callable[[int], tuple[str | int, ...]]) -> Iterator[Finding]:
     counts = Counter(names)
     for index, name in enumerate(names):
@@ -152,7 +169,9 @@ _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _time_zone,
     _agents,
     _models,
+    _services,
     _providers,
     _budgets,
     _retry,
+    _breaker,
 )

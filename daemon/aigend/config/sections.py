@@ -6,11 +6,13 @@ The sentences are what `aigend config default` prints. Where values are read fro
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from aigend.config.units import Bytes, Count, Money, Ratio, Seconds, Wait
+from aigend.config.units import Bytes, Count, KeptFor, Money, Ratio, Seconds, Wait, spelled
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Name = Annotated[str, spelled(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' or '-'")]
+GUARDED = "guarded"  # marks a field in which a key may stand by mistake, so that errors do not show what does
+USUAL_ADAPTERS = {"anthropic": "anthropic", "google": "gemini", "perplexity": "perplexity"}  # by the provider's name
 
 
 class Section(BaseModel):
@@ -27,6 +29,10 @@ class FeatureSettings(Section):
     replay: bool = Field(default=True, description="Answer a request id seen before with its first reply instead of a second call.")
     budgets: bool = Field(default=True, description="Hold calls to the budgets listed below.")
     streaming: bool = Field(default=True, description="Serve StreamComplete.")
+    prompt_caching: bool = Field(default=True, description="Mark prefixes for the providers' prompt caches.")
+    circuit_breaker: bool = Field(
+        default=True, description="Pass a provider's key by without a call while it fails; `breaker` says when."
+    )
 
 
 class CacheSettings(Section):
@@ -71,10 +77,24 @@ class LimitSettings(Section):
     )
 
 
+class KeySource(Section):
+    """Where one of several keys comes from: exactly one of these."""
+
+    env: Annotated[str, Field(min_length=1)] | None = None
+    file: Path | None = None
+    credential: Annotated[str, spelled(r"[A-Za-z0-9._-]{1,255}", "1 to 255 letters, digits, '.', '_' or '-'")] | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    value: SecretStr | None = None  # written in the settings; of the other sources, what they held when settings were loaded
+
+
 class ProviderSettings(Section):
     """One provider: an account with a wire format."""
 
-    adapter: Literal["openai"] = Field("openai", description="Wire format that the provider speaks.")
+    adapter: Literal["openai", "openai-responses", "anthropic", "bedrock", "gemini", "perplexity", "sonar"] = Field(
+        "openai",
+        description="Wire format that the provider speaks; providers named anthropic, google and perplexity speak their own "
+        "unless told otherwise.",
+    )
     base_url: str | None = Field(None, description="Address of its API, https except on loopback; null is the adapter's own.")
     api_key: SecretStr | None = Field(
         None, description="Its key, written here; the settings file must then be readable by its owner only."
@@ -84,11 +104,28 @@ class ProviderSettings(Section):
         description="File that holds its key, mode 0600; a relative path lies in $CREDENTIALS_DIRECTORY or beside this file.",
     )
     api_key_env: str | None = Field(None, description="Environment variable that holds its key.")
+    keys: Annotated[tuple[KeySource, ...], Field(max_length=64), GUARDED] = Field(
+        (),
+        description="Several keys that share the load, instead of the three above; each one of {env: VARIABLE}, {file: PATH}, "
+        "{credential: NAME}, {command: [PROGRAM, ARGUMENT]} or {value: KEY}.",
+    )
     timeout_s: Seconds = Field(600.0, description="Longest time one call may take.")
     price_provider: str | None = Field(None, description="Provider whose published prices apply; null is its own name.")
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = Field(
         "auto", description="What its API calls the bound of an answer; auto goes by the address."
     )
+    prompt_cache_fields: Literal["auto", "send", "omit"] = Field(
+        "auto",
+        description="Whether its API knows OpenAI's prompt_cache_key and prompt_cache_retention, which other servers may refuse; "
+        "auto goes by the address.",
+    )
+
+    @property
+    def numbered_keys(self) -> tuple[tuple[int, SecretStr], ...]:
+        """The keys that were found, each with its position among those configured, from 1."""
+        if self.api_key is not None:
+            return ((1, self.api_key),)
+        return tuple((number, source.value) for number, source in enumerate(self.keys, 1) if source.value is not None)
 
 
 class ModelSettings(Section):
@@ -110,6 +147,29 @@ class ModelSettings(Section):
     description: str = Field("", description="A sentence for people.")
 
 
+class PromptCachingSettings(Section):
+    """What is asked of the providers' prompt caches, which `features.prompt_caching` switches off."""
+
+    decision: Literal["never", "always", "second_sight"] = Field(
+        "second_sight",
+        description="Which prefixes are marked: none, all that are long enough, or those sent before within ttl_s. A request's own "
+        "marks win over it.",
+    )
+    ttl_s: KeptFor = Field(
+        300, description="How long the provider shall keep a marked prefix, where request and service do not say."
+    )
+
+
+class ServicePromptCachingSettings(Section):
+    """What a service asks of the providers' prompt caches where its requests do not say it."""
+
+    enabled: bool | None = Field(None, description="Whether its prefixes may be marked; null is yes.")
+    decision: Literal["never", "always", "second_sight"] | None = Field(
+        None, description="Which of its prefixes are marked; null is prompt_caching.decision."
+    )
+    ttl_s: KeptFor | None = Field(None, description="How long the provider shall keep them; null is prompt_caching.ttl_s.")
+
+
 class ServiceSettings(Section):
     """What one service wants where a request does not say it."""
 
@@ -119,15 +179,53 @@ class ServiceSettings(Section):
     normalization: Literal["exact", "whitespace", "fold"] | None = Field(
         None, description="Which differences in user text do not change the cache key; null is cache.normalization."
     )
+    ttl_s: Seconds | None = Field(None, description="How long its answers stay fresh; null is cache.ttl_s.")
+    allowed_tiers: tuple[Literal["mini", "standard", "advanced", "premium"], ...] = Field(
+        (), description="Tiers whose models it may use; without tiers and models, any."
+    )
+    allowed_models: tuple[str, ...] = Field((), description="Models it may use besides: id, alias, provider/model or agent.")
+    default_model: str | None = Field(
+        None, description="Model for its requests that name neither model nor agent; null is the common default_model."
+    )
+    required_capabilities: tuple[str, ...] = Field(
+        (), description="What every model it uses must be able to do; a model of which nothing is told passes."
+    )
+    strategy: Literal["primary", "cost_optimized", "performance", "fallback"] | None = Field(
+        None, description="How routes are ordered where the request does not say."
+    )
+    prompt_caching: ServicePromptCachingSettings = ServicePromptCachingSettings()
 
 
 class RetrySettings(Section):
     """How often and how patiently a route is tried again."""
 
     max_attempts: Annotated[Count, Field(ge=1, le=10)] = Field(3, description="Attempts of one route, the first one included.")
-    base_delay_s: Seconds = Field(0.25, description="Wait before the second attempt; it doubles from then on.")
+    base_delay_s: Seconds = Field(
+        0.25, description="Longest wait before the second attempt, of which chance takes a part; it doubles from then on."
+    )
     max_delay_s: Seconds = Field(8.0, description="Longest wait between two attempts.")
     retry_after_cap_s: Seconds = Field(60.0, description="Longest wait that a provider may ask for; a longer one ends the route.")
+    budget_ratio: Ratio = Field(
+        0.2, description="Retries that each call to a provider allows there, besides those of budget_per_second."
+    )
+    budget_per_second: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)] = Field(
+        10.0, description="Retries that each second allows at each provider; with this and budget_ratio used up, none is made."
+    )
+
+
+class BreakerSettings(Section):
+    """When a provider's key counts as broken and is passed by without a call, and when it is tried again."""
+
+    consecutive_failures: Annotated[Count, Field(ge=1, le=1_000_000)] = Field(
+        5, description="Failures in a row that are enough: not reached, 5xx, no answer in time, connection broken."
+    )
+    failure_ratio: Annotated[Ratio, Field(gt=0)] = Field(
+        0.5, description="Share of failures among the latest calls that is enough as well."
+    )
+    min_calls: Annotated[Count, Field(ge=1, le=1_000)] = Field(20, description="Fewest calls for which failure_ratio counts.")
+    window_s: Seconds = Field(60.0, description="How far back calls count for failure_ratio.")
+    cool_down_s: Seconds = Field(15.0, description="Time until one call tries it again; it doubles each time that this call fails.")
+    max_cool_down_s: Seconds = Field(300.0, description="Longest time between two such tries.")
 
 
 class LedgerSettings(Section):
@@ -202,13 +300,29 @@ class Settings(Section):
     providers: dict[Name, ProviderSettings] = Field(default_factory=dict, description="Providers by name.")
     models: tuple[ModelSettings, ...] = Field((), description="Models, added to the bundled catalog.")
     services: dict[Name, ServiceSettings] = Field(default_factory=dict, description="Services by name.")
+    prompt_caching: PromptCachingSettings = PromptCachingSettings()
     retry: RetrySettings = RetrySettings()
+    breaker: BreakerSettings = BreakerSettings()
     ledger: LedgerSettings = LedgerSettings()
     budgets: tuple[BudgetSettings, ...] = Field((), description="Budgets.")
     prices: PriceSettings = PriceSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
     drain: DrainSettings = DrainSettings()
+
+    @field_validator("providers")
+    @classmethod
+    def _usual_adapters(cls, providers: dict[str, ProviderSettings]) -> dict[str, ProviderSettings]:
+        """Let a provider that does not say what it speaks go by its name."""
+        return {name: with_usual_adapter(name, provider) for name, provider in providers.items()}
+
+
+def with_usual_adapter(name: str, provider: ProviderSettings) -> ProviderSettings:
+    """Return the provider with the adapter that its name stands for, where its own settings name none."""
+    usual = USUAL_ADAPTERS.get(name)
+    if usual is None or "adapter" in provider.model_fields_set:
+        return provider
+    return provider.model_copy(update={"adapter": usual})
 
 
 SettingsSections = Settings

@@ -13,7 +13,7 @@ import re
 from decimal import ROUND_CEILING, Decimal
 
 from aigend.ledger.pricing import PriceEntry, dearest
-from aigend.types import CompletionRequest, Content, Document, Image, Part, Text, Thinking, Tool, ToolCall, ToolResult
+from aigend.types import CompletionRequest, Content, Document, Image, Part, Role, Text, Thinking, Tool, ToolCall, ToolResult
 
 REQUEST_OVERHEAD = 16  # opening and closing of the conversation, the answer's opening
 MESSAGE_OVERHEAD = 8  # role and separators of one message
@@ -26,11 +26,11 @@ IMAGE_TOKENS_BY_MODEL = (("gpt-4o-mini", 48_169),)  # 2,833 and 5,667 for each o
 PAGE_TOKENS = 8_000  # text and picture of one page
 MOST_PAGES = 1_000
 UNSEEN_PAGES = 100  # of a document known only by its address
+FIVE_MINUTES_S = 300
 BYTES_A_PAGE = 1_000  # of a document that hides how many pages it has
 PACKED_FACTOR = 8  # text in a packed document, against its bytes
 SEARCHES_A_CALL = 30
 SEARCH_TOKENS = 8_000  # what one search adds to the input
-FIVE_MINUTES_S = 300
 _PAGE = re.compile(rb"/Type\s*/Page(?![a-zA-Z])")
 _PAGE_COUNT = re.compile(rb"/Count\s+(\d{1,6})")
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml", "application/x-yaml")
@@ -54,7 +54,9 @@ def estimate_input_tokens(request: CompletionRequest, *, model: str = "", contex
         33
     """
     tokens = REQUEST_OVERHEAD + _parts(request.system, model)
-    tokens += sum(MESSAGE_OVERHEAD + _parts(message.parts, model) for message in request.messages)
+    tokens += sum(
+        MESSAGE_OVERHEAD + _parts(message.parts, model, said=message.role is Role.ASSISTANT) for message in request.messages
+    )
     tokens += _tools(request.tools) + _format(request) + _options(request)
     return min(tokens, context_tokens) if context_tokens else tokens
 
@@ -79,7 +81,8 @@ def upper_bound_nanos(
         max_output_tokens: The output limit that is sent.
         price: Rates in force.
         searches: Upper bound of searches.
-        cache_ttl_s: Longest time for which a part is marked for the provider's cache; None where none is marked.
+        cache_ttl_s: Longest time for which a prefix is marked for the provider's cache, so that all input may be written; None
+            where none is.
 
     Example:
         >>> price = PriceEntry(input=Decimal("0.15"), output=Decimal("0.60"))
@@ -88,15 +91,26 @@ def upper_bound_nanos(
     """
     if price is None:
         return None
-    buckets = ("input", "cache_write_5m", "cache_write_1h")[: 3 if (cache_ttl_s or 0) > FIVE_MINUTES_S else 2]
-    explicit = [bucket for bucket in buckets if bucket == "input" or getattr(price, bucket) is not None]
-    input_rate = max((rate for bucket in explicit if (rate := dearest(price, bucket, input_tokens)) is not None), default=None)
+    rates = [dearest(price, bucket, input_tokens) for bucket in _inputs(price, cache_ttl_s)]
+    input_rate = max((rate for rate in rates if rate is not None), default=None)
     output_rate = dearest(price, "output", input_tokens) if max_output_tokens else Decimal(0)
     if input_rate is None or output_rate is None:
         return None
     tokens = (input_rate * input_tokens + output_rate * max_output_tokens) * 1_000
     fees = ((price.request_fee or Decimal(0)) + (price.search_fee or Decimal(0)) * searches) * 1_000_000_000
     return int((tokens + fees).to_integral_value(ROUND_CEILING))
+
+
+def _inputs(price: PriceEntry, cache_ttl_s: int | None) -> tuple[str, ...]:
+    """Return the buckets that input may be billed in.
+
+    Written for as long as is marked, also at a dearer bucket's rate where its own is missing; else only where a rate says that the
+    provider writes by itself, or for longer than it was asked to.
+    """
+    marked = cache_ttl_s is not None
+    short = marked or price.cache_write_5m is not None
+    long = (cache_ttl_s or 0) > FIVE_MINUTES_S or (marked and price.cache_write_1h is not None)
+    return ("input", *(("cache_write_5m",) if short else ()), *(("cache_write_1h",) if long else ()))
 
 
 def text_tokens(text: str) -> int:
@@ -109,8 +123,15 @@ def text_tokens(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _parts(parts: tuple[Part, ...], model: str) -> int:
-    return sum(PART_OVERHEAD + _content(part.content, model) for part in parts)
+def _parts(parts: tuple[Part, ...], model: str, *, said: bool = False) -> int:
+    """Count parts; `said` are the model's own, whose documents are sources: a line of text each, if they are sent at all."""
+    return sum(PART_OVERHEAD + _content(_as_text(part.content) if said else part.content, model) for part in parts)
+
+
+def _as_text(content: Content) -> Content:
+    if isinstance(content, Document) and content.url:
+        return Text(f"\n[000] {content.title} {content.url}")
+    return content
 
 
 def _content(content: Content, model: str) -> int:
@@ -170,4 +191,4 @@ def _options(request: CompletionRequest) -> int:
 
 
 def _asks_for_search(request: CompletionRequest) -> bool:
-    return "search" in request.provider_options_json
+    return "search" in request.provider_options_json.lower()

@@ -5,9 +5,11 @@ Rows are `store`'s, windows `windows`'; here is what crosses between the event l
 
 import asyncio
 import contextlib
+import dataclasses
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +18,7 @@ import structlog
 from aigend.clock import Clock
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError
-from aigend.ledger import hit_rows, journal, mark, recovery, replies, schema, stats, store, windows
+from aigend.ledger import footprint, hit_rows, journal, mark, recovery, replies, schema, stats, store, windows
 from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.entries import (
     AttemptState,
@@ -26,7 +28,6 @@ from aigend.ledger.entries import (
     Reservation,
     Settled,
     Settlement,
-    entry_id_of,
 )
 from aigend.ledger.entries_store import EntriesQuery, EntryPage, list_entries
 from aigend.ledger.hits import HitCounters
@@ -40,12 +41,14 @@ from aigend.ledger.totals import RunningTotals
 from aigend.storage.failure import StorageFailure
 from aigend.storage.files import EXIT_IO, StorageRefused
 from aigend.storage.group_commit import GroupCommitWriter
+from aigend.storage.promise import Promise
 
 T = TypeVar("T")
 
 FLUSH_S = 0.1  # at most this much of hit counts is lost by a kill
 MARK_S = 1.0
 SWEEP_S = 10.0
+SWEEP_COMMITS = 20  # at once at most, so that hits need not wait long to be written
 SEAL_ROWS = 1_000  # journal rows that a start has to count again at most, about
 
 _log = structlog.get_logger(__name__)
@@ -87,7 +90,12 @@ class Ledger:
         self._tail = Tail()
         self._marked = Tail()
         self._sealed_seq = 0
-        self._writer = GroupCommitWriter(lambda: schema.open_writer(path), name="ledger", on_failure=self._failed_in_thread)
+        self._writer = GroupCommitWriter(
+            lambda: schema.open_writer(path),
+            name="ledger",
+            on_failure=self._failed_in_thread,
+            promise_bytes=footprint.PROMISE_BYTES,
+        )
         self._side = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -159,7 +167,8 @@ class Ledger:
     async def reserve(self, intent: Intent, *, allow_repeat: bool = False) -> Reservation:
         """Hold what a call costs at most and record it as sent; once this returns, its request may leave.
 
-        A caller that is cancelled meanwhile has sent nothing: what was held for it is given back.
+        The disk has room for its end from then on, whatever else fills it. A caller that is cancelled meanwhile has sent nothing:
+        what was held for it is given back.
 
         Args:
             intent: The call.
@@ -172,7 +181,7 @@ class Ledger:
         moment = self._moment()
         claims = self._budgets.matching(intent, now=moment.now_us / 1e6)
         future = self._writer.submit(
-            lambda connection: store.reserve(connection, intent, claims=claims, allow_repeat=allow_repeat, moment=moment)
+            partial(store.reserve, intent=intent, claims=claims, allow_repeat=allow_repeat, moment=moment), promise=Promise.MADE
         )
         future.add_done_callback(lambda done: self._applied(done, intent, AttemptState.SENT))
         try:
@@ -180,25 +189,28 @@ class Ledger:
         except asyncio.CancelledError:
             future.add_done_callback(lambda done: self._give_back(done, intent))
             raise
-        return _reservation(change, intent)
+        return change.reservation(intent)
 
     async def settle(self, reservation: Reservation, settlement: Settlement) -> Settled:
         """Book what a call cost and keep its reply, durably; the answer may be given once this returns.
 
-        It is done even where the caller is cancelled meanwhile. A limit never stops it.
+        It is done even where the caller is cancelled meanwhile. A limit never stops it. Where the disk has room for no more than
+        was promised, a reply that is larger is not kept.
 
         Raises:
             StateConflict: The attempt has ended already; nothing was counted.
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
-        moment, limits = self._moment(), self._budgets.limits
-        change = await self._change(
-            lambda connection: store.settle(
-                connection, reservation.attempt_id, settlement, limits=limits, keep=self._keep, moment=moment
-            ),
-            reservation.intent,
-            AttemptState.SETTLED,
+        book = partial(
+            store.settle, attempt_id=reservation.attempt_id, limits=self._budgets.limits, keep=self._keep, moment=self._moment()
         )
+        future = self._writer.submit(
+            partial(book, settlement=settlement),
+            promise=Promise.KEPT,
+            size=footprint.settling(settlement),
+            lean=lambda connection: book(connection, settlement=dataclasses.replace(settlement, reply=b"")),
+        )
+        change = await self._change(future, reservation.intent, AttemptState.SETTLED)
         if change.over_reservation:
             _log.warning("ledger_over_reservation", entry_id=reservation.entry_id, model=reservation.intent.route.model)
         return Settled(warnings=change.warnings, over_reservation=change.over_reservation)
@@ -210,12 +222,8 @@ class Ledger:
             StateConflict: The attempt has ended already; nothing was counted.
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
-        moment = self._moment()
-        await self._change(
-            lambda connection: store.release(connection, reservation.attempt_id, reason=reason, moment=moment),
-            reservation.intent,
-            AttemptState.RELEASED,
-        )
+        release = partial(store.release, attempt_id=reservation.attempt_id, reason=reason, moment=self._moment())
+        await self._change(self._writer.submit(release, promise=Promise.KEPT), reservation.intent, AttemptState.RELEASED)
 
     async def mark_unknown(
         self, reservation: Reservation, *, low_nanos: int | None = None, high_nanos: int | None = None, reason: str
@@ -232,14 +240,11 @@ class Ledger:
             StateConflict: The attempt has ended already; nothing was counted.
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
-        moment = self._moment()
-        await self._change(
-            lambda connection: store.mark_unknown(
-                connection, reservation.attempt_id, low_nanos=low_nanos, high_nanos=high_nanos, reason=reason, moment=moment
-            ),
-            reservation.intent,
-            AttemptState.UNKNOWN,
+        attempt_id, moment = reservation.attempt_id, self._moment()
+        book = partial(
+            store.mark_unknown, attempt_id=attempt_id, low_nanos=low_nanos, high_nanos=high_nanos, reason=reason, moment=moment
         )
+        await self._change(self._writer.submit(book, promise=Promise.KEPT), reservation.intent, AttemptState.UNKNOWN)
 
     async def reply(self, scope: str, request_id: str) -> bytes | None:
         """Return the answer kept for a request id; None where there is none or it has expired."""
@@ -280,7 +285,8 @@ class Ledger:
             if not taken:
                 return
             try:
-                await asyncio.shield(self._writer.submit(lambda connection: hit_rows.write(connection, taken)))
+                size = footprint.counting(len(taken))
+                await asyncio.shield(self._writer.submit(partial(hit_rows.write, taken=taken), size=size))
             except DomainError:
                 for (key, minute), counted in taken.items():
                     self.hits.keep(key, minute, counted)
@@ -293,8 +299,7 @@ class Ledger:
     def _moment(self) -> Moment:
         return Moment(epoch=self.epoch, now_us=int(self._clock.time() * 1e6))
 
-    async def _change(self, operation: Callable[[sqlite3.Connection], Change], intent: Intent, state: AttemptState) -> Change:
-        future = self._writer.submit(operation)
+    async def _change(self, future: "asyncio.Future[Change]", intent: Intent, state: AttemptState) -> Change:
         future.add_done_callback(lambda done: self._applied(done, intent, state))
         return await asyncio.shield(future)
 
@@ -316,9 +321,8 @@ class Ledger:
         if done.cancelled() or done.exception() is not None or self._loop is None:
             return
         attempt_id, moment = done.result().attempt_id, self._moment()
-        future = self._writer.submit(
-            lambda connection: store.release(connection, attempt_id, reason="the caller left before it was sent", moment=moment)
-        )
+        release = partial(store.release, attempt_id=attempt_id, reason="the caller left before it was sent", moment=moment)
+        future = self._writer.submit(release, promise=Promise.KEPT)
         future.add_done_callback(lambda released: self._applied(released, intent, AttemptState.RELEASED))
 
     def _recover(self, connection: sqlite3.Connection, marked: Tail | None, *, created: bool) -> OpenReport:
@@ -345,16 +349,24 @@ class Ledger:
                 await self._write_mark()
 
     async def _upkeep(self, *, sweep: bool) -> None:
+        if self.failed:  # a failure that may pass, such as a full disk, is found to have passed here
+            await self._writer.submit(store.probe, size=footprint.CALL_BYTES)
+            _log.warning("ledger_writes_again", text="paid calls go on")
         await self.flush()
         if self._tail.seq - self._sealed_seq >= SEAL_ROWS:
             self._sealed_seq = self._tail.seq
             await self._writer.submit(windows.seal)
-        probe = self.failed  # a failure that may pass, such as a full disk, is found to have passed here
-        if sweep or probe:
-            now_us = self._moment().now_us
-            await self._writer.submit(lambda connection: store.upkeep(connection, now_us=now_us, probe=probe))
-        if probe:
-            _log.warning("ledger_writes_again", text="paid calls go on")
+        if sweep:
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Drop expired replies, few in a commit."""
+        now_us = self._moment().now_us
+        for _ in range(SWEEP_COMMITS):
+            few = await self.read(partial(replies.expired, now_us=now_us), fresh=False)
+            if not few.operation_ids:
+                return
+            await self._writer.submit(partial(replies.sweep, few=few), size=footprint.dropping(few.sizes))
 
     async def _write_mark(self) -> None:
         """Write where the journal ends; a mark that can't be written is said, and no reason to stop."""
@@ -383,16 +395,5 @@ class Ledger:
             self._on_fault(text)
 
     async def _stop_threads(self) -> None:
-        await asyncio.to_thread(self._writer.stop)
-        self._side.shutdown(wait=True)
-
-
-def _reservation(change: Change, intent: Intent) -> Reservation:
-    return Reservation(
-        attempt_id=change.attempt_id,
-        entry_id=entry_id_of(change.attempt_id),
-        operation_id=change.operation_id,
-        attempt_number=change.attempt_number,
-        intent=intent,
-        warnings=change.warnings,
-    )
+        await asyncio.to_thread(self._side.shutdown, wait=True)
+        await asyncio.to_thread(self._writer.stop)  # after all who read: it closes the files that their locks are on

@@ -3,7 +3,8 @@
 import sqlite3
 from dataclasses import dataclass
 
-SWEEP_LIMIT = 1_000  # rows a sweep, so that no commit waits long for it
+SWEEP_ROWS = 50  # at once, so that no commit waits long for it
+SWEEP_BYTES = 256 * 1024  # at once, about: what is dropped is wiped, and so written
 _KEEP = "INSERT INTO reply (operation_id, expire_us, size_bytes, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _COUNT = "UPDATE meta SET value = value + ? WHERE name = 'reply_bytes' RETURNING value"
 
@@ -35,14 +36,32 @@ def find(connection: sqlite3.Connection, scope: str, request_id: str, *, now_us:
     return None if row is None else bytes(row[0])
 
 
-def sweep(connection: sqlite3.Connection, *, now_us: int) -> int:
-    """Drop answers that have expired and return how many; at most SWEEP_LIMIT."""
-    expired = connection.execute(
-        "SELECT operation_id FROM reply WHERE expire_us <= ? ORDER BY expire_us LIMIT ?", (now_us, SWEEP_LIMIT)
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Answers that have expired, a few of them."""
+
+    operation_ids: list[int]
+    sizes: list[int]  # bytes
+
+
+def expired(connection: sqlite3.Connection, *, now_us: int) -> Expired:
+    """Return some answers that have expired, oldest first; at least one where there is one."""
+    found = connection.execute(
+        "SELECT operation_id, size_bytes FROM reply WHERE expire_us <= ? ORDER BY expire_us LIMIT ?", (now_us, SWEEP_ROWS)
     ).fetchall()
-    for (operation_id,) in expired:
+    few = Expired([], [])
+    for operation_id, size in found:
+        if few.sizes and sum(few.sizes) + size > SWEEP_BYTES:
+            break
+        few.operation_ids.append(operation_id)
+        few.sizes.append(size)
+    return few
+
+
+def sweep(connection: sqlite3.Connection, few: Expired) -> None:
+    """Drop answers that have expired."""
+    for operation_id in few.operation_ids:
         drop(connection, operation_id)
-    return len(expired)
 
 
 def drop(connection: sqlite3.Connection, operation_id: int) -> int:

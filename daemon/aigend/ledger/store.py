@@ -19,6 +19,7 @@ from aigend.ledger.entries import (
     AttemptState,
     Intent,
     KnownOperation,
+    Reservation,
     Settlement,
     StateConflict,
     canonical_labels,
@@ -78,6 +79,17 @@ class Change:
     windows: tuple[WindowRow, ...] = ()
     warnings: tuple[str, ...] = ()
     over_reservation: bool = False
+
+    def reservation(self, intent: Intent) -> Reservation:
+        """Return what was reserved for a call."""
+        return Reservation(
+            attempt_id=self.attempt_id,
+            entry_id=entry_id_of(self.attempt_id),
+            operation_id=self.operation_id,
+            attempt_number=self.attempt_number,
+            intent=intent,
+            warnings=self.warnings,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,11 +231,9 @@ def mark_unknown(
     return _finish(connection, attempt_id, AttemptState.UNKNOWN, held=held, spent=high, detail=detail, moment=moment)
 
 
-def upkeep(connection: sqlite3.Connection, *, now_us: int, probe: bool) -> None:
-    """Drop expired replies; with `probe`, write something, so that the commit says whether writing works again."""
-    replies.sweep(connection, now_us=now_us)
-    if probe:
-        connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
+def probe(connection: sqlite3.Connection) -> None:
+    """Write something that changes nothing, so that its commit says whether writing works again."""
+    connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
 
 
 def _check_repeat(known: KnownOperation, intent: Intent, *, allow_repeat: bool) -> None:

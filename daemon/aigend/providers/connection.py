@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from aigend.providers.pooling import pooled
 from aigend.providers.transport import AiohttpTransport
 
 _GZIP_OR_ZLIB = 47  # zlib's window bits that recognise both headers
@@ -46,7 +47,7 @@ def http_client(*, base_url: str, answer_bytes: int) -> httpx2.AsyncClient:
         response.stream = _BoundedStream(response.stream, limit=answer_bytes, encoding=encoding)
 
     return httpx2.AsyncClient(
-        transport=AiohttpTransport(base_url=base_url, leaving=_note_leaving),
+        transport=pooled(AiohttpTransport, base_url, lambda: AiohttpTransport(base_url=base_url, leaving=_note_leaving)),
         timeout=None,
         follow_redirects=False,
         trust_env=False,

@@ -4,15 +4,15 @@ Source:
     OpenAI API reference, chat completions; fields of compatible servers where named. Read 2026-11.
 """
 
-import json
-import math
-from collections.abc import Iterator
-from decimal import Decimal
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aigend.providers.openai_usage import chat_usage, mapping, reported_cost, usage_json
 from aigend.providers.port import ProviderReply, StreamEvent, TextDelta, ThinkingDelta, ToolCallDone
+from aigend.providers.surrogates import PairJoiner, mended
 from aigend.types import FinishReason, Part, Text, Thinking, TokenUsage, ToolCall
 
+_DONE = b"[DONE]"  # some servers end with it and give no finish reason, others the reverse
 _FINISH_REASONS = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
@@ -20,71 +20,24 @@ _FINISH_REASONS = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-_NANOS = 1_000_000_000
-_MOST_USD = 1_000_000  # a call that costs more is no figure to believe
 
 
 class UnreadableAnswerError(ValueError):
-    """A body that is JSON but no chat completion."""
+    """A body that is JSON but no answer in the format."""
 
 
-def reply_from(body: Any) -> ProviderReply:
-    """Return the answer that a whole body holds.
+class FailedAnswerError(Exception):
+    """An answer that began well and holds an error instead of an end.
 
-    Raises:
-        UnreadableAnswerError: It is no chat completion.
+    Args:
+        told: The provider's error object.
+        billed: Whether the provider says that tokens were used up.
     """
-    choice = _choice(body)
-    message = choice.get("message") if choice is not None else None
-    if not isinstance(message, dict):
-        raise UnreadableAnswerError("choices[0].message is missing")
-    collected = Collected()
-    collected.take_delta(message)
-    collected.finish = choice.get("finish_reason") if choice is not None else None
-    collected.take_envelope(body)
-    return collected.reply()
 
-
-def usage_from(usage: Any) -> TokenUsage | None:
-    """Return reported usage in disjoint buckets, unchecked; None where there is none.
-
-    Cached and written tokens are inside the prompt's there, reasoning inside the completion's. Servers that count reasoning
-    beside the completion show it in their total: what the total has more is output.
-
-    Example:
-        >>> usage_from({"prompt_tokens": 9, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}})
-        TokenUsage(input=5, cache_read=4, cache_write_5m=0, cache_write_1h=0, output=3, reasoning=0, searches=0)
-    """
-    if not isinstance(usage, dict) or not _numbers(usage.get("prompt_tokens"), usage.get("completion_tokens")):
-        return None
-    prompt, output = usage["prompt_tokens"], usage["completion_tokens"]
-    details = _mapping(usage.get("prompt_tokens_details"))
-    cached = _count(details.get("cached_tokens"))
-    written = _count(details.get("cache_write_tokens"))
-    reasoning = _count(_mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"))
-    beside = _count(usage.get("total_tokens")) - prompt - output
-    return TokenUsage(
-        input=prompt - cached - written,
-        cache_read=cached,
-        cache_write_5m=written,
-        output=output + max(0, beside) if min(prompt, output) >= 0 else output,
-        reasoning=reasoning,
-        searches=_count(usage.get("num_search_queries")),
-    )
-
-
-def reported_cost(usage: Any) -> int | None:
-    """Return the cost that a server states itself in US dollars (`usage.cost`), in nano-dollars.
-
-    Example:
-        >>> reported_cost({"cost": 0.0125})
-        12500000
-    """
-    cost: Any = _mapping(usage).get("cost")
-    cost = _mapping(cost).get("total_cost") if isinstance(cost, dict) else cost
-    if not _numbers(cost) or not math.isfinite(cost) or not 0 <= cost <= _MOST_USD:
-        return None
-    return int((Decimal(str(cost)) * _NANOS).to_integral_value())
+    def __init__(self, told: Mapping[str, Any], *, billed: bool = False) -> None:
+        super().__init__("the answer holds an error")
+        self.told = told
+        self.billed = billed
 
 
 class Collected:
@@ -100,6 +53,25 @@ class Collected:
         self._calls: dict[int, dict[str, str]] = {}
         self._model = ""
         self._usage: Any = None
+        self._text_joiner = PairJoiner()
+        self._thinking_joiner = PairJoiner()
+
+    def take_body(self, body: Any) -> None:
+        """Take a whole answer.
+
+        Raises:
+            UnreadableAnswerError: It is no chat completion.
+            FailedAnswerError: It holds an error.
+        """
+        if isinstance(body, dict) and isinstance(body.get("error"), dict) and not body.get("choices"):
+            raise FailedAnswerError(body["error"])
+        choice = _choice(body)
+        message = choice.get("message") if choice is not None else None
+        if choice is None or not isinstance(message, dict):
+            raise UnreadableAnswerError("choices[0].message is missing")
+        self.take_delta(message)
+        self.finish = choice.get("finish_reason")
+        self.take_envelope(body)
 
     def take_event(self, body: Any) -> Iterator[StreamEvent]:
         """Yield what an event of a stream adds.
@@ -113,7 +85,7 @@ class Collected:
         if choice is None:
             return
         self.finish = choice.get("finish_reason") or self.finish
-        text, thinking = self.take_delta(_mapping(choice.get("delta")))
+        text, thinking = self.take_delta(mapping(choice.get("delta")))
         if thinking:
             yield ThinkingDelta(thinking)
         if text:
@@ -125,7 +97,7 @@ class Collected:
         self._usage = body.get("usage") or self._usage
 
     def take_delta(self, delta: dict[str, Any]) -> tuple[str, str]:
-        """Add a message or a piece of one; the return value is its text and its reasoning."""
+        """Add a message or a piece of one; the return value is what can be shown of its text and its reasoning."""
         text = _text(delta.get("content"))
         thinking = _text(delta.get("reasoning_content") or delta.get("reasoning"))
         refusal = _text(delta.get("refusal"))
@@ -133,9 +105,13 @@ class Collected:
         self._thinking.append(thinking)
         self._refusal.append(refusal)
         for position, piece in enumerate(delta.get("tool_calls") or ()):
-            self._take_call(_mapping(piece), position)
+            self._take_call(mapping(piece), position)
         self.seen_bytes += len((text + thinking + refusal).encode("utf-8", "surrogatepass"))
-        return text or refusal, thinking
+        return self._text_joiner.take(text or refusal), self._thinking_joiner.take(thinking)
+
+    def ended(self, tail: bytes) -> bool:
+        """Return whether the answer came to its own end."""
+        return self.finish is not None or tail.rstrip().endswith(_DONE)
 
     def reply(self) -> ProviderReply:
         """Return the whole answer."""
@@ -145,13 +121,21 @@ class Collected:
             parts=tuple(self._parts(refusal)),
             finish_reason=finish,
             resolved_model=self._model,
-            usage=usage_from(self._usage),
-            provider_usage_json=json.dumps(self._usage, separators=(",", ":")) if self._usage else "",
+            usage=self.usage(self._usage),
+            provider_usage_json=usage_json(self._usage),
             reported_cost_nanos=reported_cost(self._usage),
         )
 
+    def usage(self, told: Any) -> TokenUsage | None:
+        """Return the reported usage in disjoint buckets."""
+        return chat_usage(told)
+
     def ending(self) -> Iterator[StreamEvent]:
-        """Yield what ends a stream: the tool calls, whole, and the answer."""
+        """Yield what ends a stream: what was held back of its text, the tool calls, whole, and the answer."""
+        if thinking := self._thinking_joiner.rest():
+            yield ThinkingDelta(thinking)
+        if text := self._text_joiner.rest():
+            yield TextDelta(text)
         reply = self.reply()
         for part in reply.parts:
             if isinstance(part.content, ToolCall):
@@ -165,19 +149,31 @@ class Collected:
         if before is not None and before["id"] and piece.get("id") not in (None, "", before["id"]):
             index = max(self._calls) + 1  # servers that send calls whole number them all 0
         call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
-        function = _mapping(piece.get("function"))
+        function = mapping(piece.get("function"))
         call["id"] = str(piece.get("id") or call["id"])
         call["name"] += _text(function.get("name"))
         call["arguments"] += _text(function.get("arguments"))
         self.seen_bytes += len(_text(function.get("arguments")))
 
     def _parts(self, refusal: str) -> Iterator[Part]:
-        if thinking := "".join(self._thinking):
+        if thinking := mended("".join(self._thinking)):
             yield Part(Thinking(text=thinking))
-        if text := "".join(self._text) + refusal:
+        if text := mended("".join(self._text) + refusal):
             yield Part(Text(text))
         for _, call in sorted(self._calls.items()):
-            yield Part(ToolCall(id=call["id"], name=call["name"], arguments_json=call["arguments"]))
+            yield Part(ToolCall(id=mended(call["id"]), name=mended(call["name"]), arguments_json=mended(call["arguments"])))
+
+
+def reply_from(body: Any) -> ProviderReply:
+    """Return the answer that a whole body holds.
+
+    Raises:
+        UnreadableAnswerError: It is no chat completion.
+        FailedAnswerError: It holds an error.
+    """
+    collected = Collected()
+    collected.take_body(body)
+    return collected.reply()
 
 
 def _choice(body: Any) -> dict[str, Any] | None:
@@ -197,15 +193,3 @@ def _text(content: Any) -> str:
     if isinstance(content, list):
         return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
     return ""
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _numbers(*values: Any) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _count(value: Any) -> Any:
-    return value if _numbers(value) else 0

@@ -4,12 +4,15 @@ Source:
     OpenAI API reference, chat completions, read 2026-11.
 """
 
-import base64
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from aigend.errors import DomainError, capability_missing, invalid
+from aigend.errors import capability_missing
+from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching
+from aigend.providers.openai_files import check_document, check_image, document_file, image_address
+from aigend.providers.port import ProviderCall
+from aigend.providers.request_parts import json_object, kind_of, options, placed
 from aigend.types import (
     CompletionRequest,
     Content,
@@ -17,12 +20,10 @@ from aigend.types import (
     Image,
     Message,
     Part,
-    PromptCaching,
     ResponseFormat,
     ResponseFormatType,
     Role,
     Text,
-    Thinking,
     Tool,
     ToolCall,
     ToolChoice,
@@ -33,7 +34,6 @@ from aigend.types import (
 Body = dict[str, Any]
 
 _ADAPTER = "the openai adapter"
-_IMAGES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 _NAMED_FIELDS = {  # options that have a field of their own, and so can't contradict it
     "model": "model",
     "messages": "messages",
@@ -53,46 +53,49 @@ _NAMED_FIELDS = {  # options that have a field of their own, and so can't contra
     "service_tier": "lane",
 }
 _ALLOWED_CONTENT: dict[Role, tuple[type[Content], ...]] = {
-    Role.USER: (Text, Image, ToolResult),
+    Role.USER: (Text, Image, Document, ToolResult),
     Role.ASSISTANT: (Text, ToolCall),
     Role.TOOL: (ToolResult,),
 }
 
 
-def check_request(request: CompletionRequest) -> None:
+def check_request(request: CompletionRequest, dialect: Dialect) -> None:
     """Return if a body can hold the whole request.
+
+    Args:
+        request: What is asked.
+        dialect: What the server knows.
 
     Raises:
         DomainError: CAPABILITY_MISSING or INVALID_REQUEST, naming the field.
     """
-    for where, part in _placed(request.system, "system"):
+    for where, part in placed(request.system, "system"):
         _check_part(part, where, (Text,), "system")
     for index, message in enumerate(request.messages):
-        for where, part in _placed(message.parts, f"messages[{index}].parts"):
+        for where, part in placed(message.parts, f"messages[{index}].parts"):
             _check_part(part, where, _ALLOWED_CONTENT[message.role], message.role)
-    if request.prompt_caching is not None:
-        _check_prompt_caching(request.prompt_caching)
+    check_caching(request, dialect, adapter=_ADAPTER)
     for index, tool in enumerate(request.tools):
-        _object(tool.parameters_json_schema, f"tools[{index}].parameters_json_schema")
+        json_object(tool.parameters_json_schema, f"tools[{index}].parameters_json_schema")
     if request.response_format is not None:
-        _object(request.response_format.json_schema, "response_format.json_schema")
-    _options(request)
+        json_object(request.response_format.json_schema, "response_format.json_schema")
+    options(request, _NAMED_FIELDS)
 
 
-def request_body(request: CompletionRequest, *, model: str, max_output_tokens: int, limit_field: str, stream: bool) -> Body:
+def request_body(call: ProviderCall, dialect: Dialect, *, stream: bool) -> Body:
     """Return the body to send.
 
     Args:
-        request: What is asked; it passed `check_request`.
-        model: The provider's identifier.
-        max_output_tokens: Bound of the answer.
-        limit_field: What the provider calls that bound.
+        call: What is asked; its request passed `check_request`.
+        dialect: What the server knows.
         stream: Whether the answer shall come in events, the last of which holds the usage.
     """
-    body = _options(request)
-    body["model"] = model
+    request = call.request
+    body: Body = cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
+    body |= options(request, _NAMED_FIELDS)  # the caller's own cache key wins
+    body["model"] = call.model
     body["messages"] = [*_system(request.system), *(sent for message in request.messages for sent in _messages(message))]
-    body[limit_field] = max_output_tokens
+    body[dialect.limit_field] = call.max_output_tokens
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.tool_choice is not None:
@@ -109,67 +112,17 @@ def request_body(request: CompletionRequest, *, model: str, max_output_tokens: i
     return body
 
 
-def _placed(parts: tuple[Part, ...], where: str) -> Iterator[tuple[str, Part]]:
-    return ((f"{where}[{index}]", part) for index, part in enumerate(parts))
-
-
 def _check_part(part: Part, where: str, allowed: tuple[type[Content], ...], role: str) -> None:
     content = part.content
-    if part.prompt_cache_mark_s is not None:
-        why = f"{_ADAPTER} has no marks: such providers cache prefixes by themselves"
-        raise capability_missing(f"{where}.prompt_cache_mark", f"{part.prompt_cache_mark_s} s", why)
     if not isinstance(content, allowed):
         why = f"{_ADAPTER} can't send it in a message of role {role}"
-        raise capability_missing(f"{where}.{_kind(content)}", "", why)
-    if isinstance(content, Image) and content.data and not _media_type(content):
-        raise capability_missing(f"{where}.image.media_type", content.media_type or "unknown", f"allowed: {_listed_images()}")
-
-
-def _kind(content: Content) -> str:
-    names: dict[type[Content], str] = {Document: "document", Thinking: "thinking", Image: "image", Text: "text"}
-    return names.get(type(content), "tool_call" if isinstance(content, ToolCall) else "tool_result")
-
-
-def _listed_images() -> str:
-    return ", ".join(_IMAGES.values())
-
-
-def _media_type(image: Image) -> str:
-    """Return the media type as stated, or else as the first bytes say; empty where it is none that can be sent."""
-    if image.media_type:
-        return image.media_type if image.media_type in _IMAGES.values() else ""
-    return next((name for magic, name in _IMAGES.items() if image.data.startswith(magic)), "")
-
-
-def _check_prompt_caching(wanted: PromptCaching) -> None:
-    if wanted.enabled is False:
-        raise capability_missing("prompt_caching.enabled", "false", "such providers cache prefixes by themselves")
-    if wanted.ttl_s:
-        raise capability_missing("prompt_caching.ttl", f"{wanted.ttl_s} s", f"{_ADAPTER} can't send how long")
-
-
-def _object(text: str, field: str) -> Body:
-    """Return the object that a field spells as JSON; an empty field is an empty object."""
-    if not text:
-        return {}
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise invalid(field, text, f"a JSON object ({error})") from error
-    if not isinstance(value, dict):
-        raise invalid(field, text, "a JSON object")
-    return value
-
-
-def _options(request: CompletionRequest) -> Body:
-    options = _object(request.provider_options_json, "provider_options")
-    for name in options.keys() & _NAMED_FIELDS.keys():
-        raise _named_elsewhere(name)
-    return options
-
-
-def _named_elsewhere(name: str) -> DomainError:
-    return invalid(f"provider_options.{name}", "set", f"options without a field of their own; use {_NAMED_FIELDS[name]}")
+        raise capability_missing(f"{where}.{kind_of(content)}", "", why)
+    if isinstance(content, Image):
+        check_image(content, where)
+    if isinstance(content, Document):
+        check_document(content, where)
+        if content.url:
+            raise capability_missing(f"{where}.document.url", "", f"{_ADAPTER} can't send addresses; send the bytes")
 
 
 def _system(parts: tuple[Part, ...]) -> list[Body]:
@@ -199,8 +152,9 @@ def _content(parts: tuple[Part, ...]) -> str | list[Body]:
 
 def _piece(content: Content) -> Body:
     if isinstance(content, Image):
-        data = base64.b64encode(content.data).decode()
-        return {"type": "image_url", "image_url": {"url": content.url or f"data:{_media_type(content)};base64,{data}"}}
+        return {"type": "image_url", "image_url": {"url": image_address(content)}}
+    if isinstance(content, Document):
+        return {"type": "file", "file": document_file(content)}
     return {"type": "text", "text": content.text if isinstance(content, Text) else ""}
 
 

@@ -1,42 +1,43 @@
-"""The configured providers by name; their SDKs are imported in a thread, when first needed or ahead of it."""
+"""The configured providers by name, one account for each key; their SDKs are imported in a thread, when needed or ahead of it."""
 
 import asyncio
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr
+import structlog
 
-from aigend.config import ProviderSettings
+from aigend.config import WELL_KNOWN, ProviderSettings
 from aigend.errors import DomainError, Reason
 from aigend.providers.address import on_loopback
+from aigend.providers.pooling import one_pool
 from aigend.providers.port import Provider
 
-ADAPTERS = {"openai": "aigend.providers.openai"}  # wire format -> module with `connect`
-_DEFAULT_KEY = {"openai": "OPENAI_API_KEY"}
-_DEFAULT_ADDRESS = {"openai": "OPENAI_BASE_URL"}
+ADAPTERS = {  # wire format -> module with `connect`
+    "openai": "aigend.providers.openai",  # chat completions
+    "openai-responses": "aigend.providers.responses",
+    "anthropic": "aigend.providers.anthropic",
+    "bedrock": "aigend.providers.bedrock",
+    "gemini": "aigend.providers.gemini",
+    "perplexity": "aigend.providers.perplexity",  # its Agent API
+    "sonar": "aigend.providers.sonar",  # its chat format until September 2026
+}
+_FIND_THEIR_OWN_KEYS = frozenset(("bedrock",))  # where the cloud's own tools look
+
+_log = structlog.get_logger("aigend.providers")
 
 
-def with_environment(providers: Mapping[str, ProviderSettings], environment: Mapping[str, str]) -> dict[str, ProviderSettings]:
-    """Return the providers with what the well-known variables add: `openai` needs no settings where OPENAI_API_KEY is set.
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A provider with one of its keys; `number` is the key's position among those configured, from 1."""
 
-    Args:
-        providers: As the settings name them; what they say wins.
-        environment: Where OPENAI_API_KEY and OPENAI_BASE_URL are looked up.
-    """
-    merged = dict(providers)
-    for name, variable in _DEFAULT_KEY.items():
-        key, address = environment.get(variable, "").strip(), environment.get(_DEFAULT_ADDRESS[name], "").strip()
-        known = providers.get(name)
-        if known is None and key:
-            merged[name] = ProviderSettings(api_key=SecretStr(key), base_url=address or None)
-        elif known is not None and known.api_key is None and known.base_url is None and key:
-            merged[name] = known.model_copy(update={"api_key": SecretStr(key), "base_url": address or None})
-    return merged
+    number: int
+    provider: Provider
 
 
 class ProviderRegistry:
-    """Hands out providers, each built once.
+    """Hands out the accounts of providers, each built once.
 
     Args:
         providers: Settings by name, keys filled in.
@@ -46,9 +47,9 @@ class ProviderRegistry:
     def __init__(self, providers: Mapping[str, ProviderSettings], *, answer_bytes: int) -> None:
         self._settings = dict(providers)
         self._answer_bytes = answer_bytes
-        self._providers: dict[str, Provider] = {}
-        self._retired: list[Provider] = []  # settings have passed them by, but calls may still be under way
-        self._building: dict[str, asyncio.Task[Provider]] = {}
+        self._accounts: dict[str, tuple[Account, ...]] = {}
+        self._retired: list[Account] = []  # settings have passed them by, but calls may still be under way
+        self._building: dict[str, asyncio.Task[tuple[Account, ...]]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,72 +59,78 @@ class ProviderRegistry:
     def configured(self, name: str) -> bool:
         """Return whether the provider has all that a call needs; servers on this machine often want no key."""
         settings = self._settings.get(name)
-        return settings is not None and (settings.api_key is not None or on_loopback(settings.base_url or ""))
+        if settings is None:
+            return False
+        keyless = settings.adapter in _FIND_THEIR_OWN_KEYS or on_loopback(settings.base_url or "")
+        return keyless or bool(settings.numbered_keys)
 
     def loaded(self, name: str) -> bool:
         """Return whether the provider can be called without waiting for an import."""
-        return name in self._providers
+        return name in self._accounts
 
-    def get(self, name: str) -> Provider:
-        """Return a provider that is loaded.
-
-        Raises:
-            DomainError: PROVIDER_NOT_CONFIGURED.
-            KeyError: It is not loaded yet; use `ready`.
-        """
-        self._require(name)
-        return self._providers[name]
-
-    async def ready(self, name: str) -> Provider:
-        """Return a provider, waiting for its SDK's import where that is still going on.
+    async def ready(self, name: str) -> tuple[Account, ...]:
+        """Return a provider's accounts, at least one, waiting for its SDK's import where that is still going on.
 
         Raises:
             DomainError: PROVIDER_NOT_CONFIGURED, saying where a key may come from.
         """
-        provider = self._providers.get(name)
-        if provider is not None:
-            return provider
+        accounts = self._accounts.get(name)
+        if accounts is not None:
+            return accounts
         self._require(name)
         return await asyncio.shield(self._build(name))
 
     def start_loading(self) -> None:
         """Begin to import the SDKs of all configured providers in a thread; calls that come earlier wait for it."""
         for name in self._settings:
-            if self.configured(name) and name not in self._providers:
+            if self.configured(name) and name not in self._accounts:
                 self._build(name)
 
-    def use(self, providers: Mapping[str, ProviderSettings]) -> None:
-        """Serve these providers from now on; unchanged ones stay, and calls under way end with what they began with."""
-        changed = [name for name in self._providers if providers.get(name) != self._settings[name]]
-        self._retired += [self._providers.pop(name) for name in changed]
+    def use(self, providers: Mapping[str, ProviderSettings]) -> frozenset[str]:
+        """Serve these providers from now on and return the names of those that are others now, or gone.
+
+        Unchanged ones stay, and calls under way end with what they began with.
+        """
+        changed = frozenset(name for name, settings in self._settings.items() if providers.get(name) != settings)
+        for name in changed:
+            self._retired += self._accounts.pop(name, ())
         self._settings = dict(providers)
         self.start_loading()
+        return changed
 
     async def aclose(self) -> None:
         """Close all connections."""
         for task in self._building.values():
             task.cancel()
         await asyncio.gather(*self._building.values(), return_exceptions=True)
-        for provider in (*self._providers.values(), *self._retired):
-            await provider.aclose()
-        self._providers.clear()
+        for account in (*(account for accounts in self._accounts.values() for account in accounts), *self._retired):
+            await account.provider.aclose()
+        self._accounts.clear()
         self._retired.clear()
 
-    def _build(self, name: str) -> asyncio.Task[Provider]:
+    def _build(self, name: str) -> asyncio.Task[tuple[Account, ...]]:
         task = self._building.get(name)
         if task is None:
             task = self._building[name] = asyncio.create_task(self._load(name))
-            task.add_done_callback(lambda _: self._building.pop(name, None))
+            task.add_done_callback(lambda built: self._built(name, built))
         return task
 
-    async def _load(self, name: str) -> Provider:
+    def _built(self, name: str, task: asyncio.Task[tuple[Account, ...]]) -> None:
+        del self._building[name]
+        if not task.cancelled():
+            task.exception()  # whoever waits gets it; where nobody does, the next call builds again
+
+    async def _load(self, name: str) -> tuple[Account, ...]:
         settings = self._settings[name]
-        provider = await asyncio.to_thread(_connect, name, settings, answer_bytes=self._answer_bytes)
+        for number, source in enumerate(settings.keys, 1):
+            if source.value is None:
+                _log.warning("key_missing", provider=name, key=number)
+        accounts = await asyncio.to_thread(_connect, name, settings, answer_bytes=self._answer_bytes)
         if self._settings.get(name) == settings:
-            self._providers[name] = provider
+            self._accounts[name] = accounts
         else:
-            self._retired.append(provider)
-        return provider
+            self._retired += accounts
+        return accounts
 
     def _require(self, name: str) -> None:
         if self.configured(name):
@@ -134,12 +141,21 @@ class ProviderRegistry:
             if name not in self._settings
             else f"provider {name} has no key"
         )
-        source = f", or the environment variable {_DEFAULT_KEY[name]}" if name in _DEFAULT_KEY else ""
-        where = f"providers.{name}.api_key_file, providers.{name}.api_key_env or providers.{name}.api_key{source}"
+        usual = f", or the environment variable {WELL_KNOWN[name].key}" if name in WELL_KNOWN else ""
+        sources = ", ".join(f"providers.{name}.{source}" for source in ("api_key_file", "api_key_env", "api_key"))
+        where = f"{sources} or providers.{name}.keys{usual}"
         raise DomainError(Reason.PROVIDER_NOT_CONFIGURED, f"{text}; a key may come from {where}", provider=name, allowed=where)
 
 
-def _connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> Provider:
+def _connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> tuple[Account, ...]:
+    """Build an account for each key, all over the same connections; where no key is needed, one without."""
     module: Any = importlib.import_module(ADAPTERS[settings.adapter])
-    provider: Provider = module.connect(name, settings, answer_bytes=answer_bytes)
-    return provider
+    keys = settings.numbered_keys or ((1, None),)
+    with one_pool():
+        return tuple(
+            Account(
+                number,
+                module.connect(name, settings.model_copy(update={"api_key": key, "keys": ()}), answer_bytes=answer_bytes),
+            )
+            for number, key in keys
+        )

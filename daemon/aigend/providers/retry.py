@@ -1,6 +1,6 @@
 """What follows from a fault: how much money stays held, and whether to try again, go on or stop.
 
-The table of verdicts is the whole of this file; waiting, booking and choosing routes are the spine's.
+The table of verdicts is the whole of this file; waiting, booking and choosing keys and routes are the spine's.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,19 @@ class Hold(StrEnum):
 class Next(StrEnum):
     """How the operation goes on."""
 
+    NEXT_KEY = "next_key"  # the same route with another key, at once
     RETRY = "retry"  # the same route, after `after_s`
     NEXT_ROUTE = "next_route"
     STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where an operation stands when a fault meets it."""
+
+    attempt: int  # on this route, from 1; a change of the key does not count
+    other_key: bool = False  # whether the provider has another key that this call may still use
+    last_route: bool = True  # whether no other route is left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +46,20 @@ class Verdict:
     next: Next
     error: DomainError  # what the caller sees if it ends here
     after_s: float = 0.0  # seconds to wait before a RETRY
+    otherwise: Next = Next.STOP  # what comes instead of a RETRY that is not allowed
 
     def stopped(self) -> "Verdict":
         """Return the same verdict for a call that can't go on, because callers have seen a part of its answer."""
         return replace(self, next=Next.STOP, after_s=0.0)
 
+    def without_retry(self) -> "Verdict":
+        """Return the same verdict for a provider whose retries are used up."""
+        return replace(self, next=self.otherwise, after_s=0.0) if self.next is Next.RETRY else self
+
 
 _REASONS_BY_CODE = {
     "context_length_exceeded": Reason.CONTEXT_TOO_LONG,
+    "too_many_prompt_tokens": Reason.CONTEXT_TOO_LONG,  # Perplexity's
     "model_not_found": Reason.UNKNOWN_MODEL,
 }
 _REASONS = {
@@ -60,14 +76,14 @@ _REASONS = {
 }
 _FREE = frozenset((FaultKind.UNREACHABLE, FaultKind.REJECTED, FaultKind.AUTH, FaultKind.RATE_LIMITED))
 _PARTLY_BILLED = frozenset((FaultKind.CUT, FaultKind.TOO_LARGE))
-_PASSING = frozenset((FaultKind.UNREACHABLE, FaultKind.RATE_LIMITED, FaultKind.SERVER_ERROR))
-_LASTING = frozenset((FaultKind.REJECTED, FaultKind.AUTH))  # this route would say the same again
+_AMBIGUOUS = frozenset((FaultKind.TIMEOUT, FaultKind.RESET, FaultKind.CUT, FaultKind.BAD_ANSWER))
+_THIS_MODEL_ALONE = frozenset((404, 413))  # statuses of a rejection that says nothing of other models: not there, too large for it
 
 
 def verdict(
     fault: ProviderFault,
     *,
-    attempt: int,
+    standing: Standing,
     settings: RetrySettings,
     on_server_error: str,
     on_ambiguous: str,
@@ -77,16 +93,20 @@ def verdict(
 
     Args:
         fault: What happened.
-        attempt: Which attempt on this route it was, from 1.
+        standing: Where the operation stands.
         settings: How often and how patiently a route is tried again.
         on_server_error: `assume_free` releases a 5xx, `count` holds its upper bound.
         on_ambiguous: Where an attempt goes on that may have been billed: `next_route`, `same_route` or `stop`.
         jitter: Returns a number from 0 to 1 that spreads the waiting of many callers.
     """
+    step, otherwise = _steps(fault, standing, on_ambiguous=on_ambiguous)
+    if step is Next.RETRY and (
+        standing.attempt >= settings.max_attempts or (fault.retry_after_s or 0) > settings.retry_after_cap_s
+    ):
+        step = otherwise
+    after_s = _wait_s(fault, attempt=standing.attempt, settings=settings, jitter=jitter) if step is Next.RETRY else 0.0
     hold = _hold(fault.kind, on_server_error)
-    step = _next(fault, attempt=attempt, settings=settings, on_ambiguous=on_ambiguous)
-    after_s = _wait_s(fault, attempt=attempt, settings=settings, jitter=jitter) if step is Next.RETRY else 0.0
-    return Verdict(hold=hold, next=step, error=_error(fault, settings), after_s=after_s)
+    return Verdict(hold=hold, next=step, error=_error(fault, settings), after_s=after_s, otherwise=otherwise)
 
 
 def _hold(kind: FaultKind, on_server_error: str) -> Hold:
@@ -95,25 +115,37 @@ def _hold(kind: FaultKind, on_server_error: str) -> Hold:
     return Hold.PARTIAL if kind in _PARTLY_BILLED else Hold.BOUND
 
 
-def _next(fault: ProviderFault, *, attempt: int, settings: RetrySettings, on_ambiguous: str) -> Next:
-    again = attempt < settings.max_attempts
-    if fault.kind in _PASSING:
-        patient = (fault.retry_after_s or 0.0) <= settings.retry_after_cap_s
-        return Next.RETRY if again and patient else Next.NEXT_ROUTE
-    if fault.kind in _LASTING:
-        return Next.NEXT_ROUTE
-    if fault.kind is FaultKind.TOO_LARGE:  # asking again would pay for the same length again
-        return Next.STOP
+def _steps(fault: ProviderFault, standing: Standing, *, on_ambiguous: str) -> tuple[Next, Next]:
+    """Return how it goes on, and how instead where that would be a retry too many."""
+    kind = fault.kind
+    if kind in _AMBIGUOUS:
+        return _steps_in_doubt(on_ambiguous)
+    if standing.other_key and kind in (FaultKind.AUTH, FaultKind.RATE_LIMITED):
+        return Next.NEXT_KEY, Next.NEXT_KEY
+    if kind in (FaultKind.RATE_LIMITED, FaultKind.SERVER_ERROR):
+        return Next.RETRY, Next.NEXT_ROUTE
+    if kind is FaultKind.UNREACHABLE:  # it will not be there in a moment either, and others may be; alone it may come back
+        return (Next.RETRY if standing.last_route else Next.NEXT_ROUTE), Next.NEXT_ROUTE
+    if kind is FaultKind.AUTH or (kind is FaultKind.REJECTED and _this_model_alone(fault)):
+        return Next.NEXT_ROUTE, Next.NEXT_ROUTE
+    return Next.STOP, Next.STOP  # rejected: others would say the same; too large: it would be paid for again
+
+
+def _steps_in_doubt(on_ambiguous: str) -> tuple[Next, Next]:
     if on_ambiguous == "same_route":
-        return Next.RETRY if again else Next.STOP
-    return Next.NEXT_ROUTE if on_ambiguous == "next_route" else Next.STOP
+        return Next.RETRY, Next.STOP
+    step = Next.NEXT_ROUTE if on_ambiguous == "next_route" else Next.STOP
+    return step, step
+
+
+def _this_model_alone(fault: ProviderFault) -> bool:
+    return fault.status in _THIS_MODEL_ALONE or fault.code in _REASONS_BY_CODE
 
 
 def _wait_s(fault: ProviderFault, *, attempt: int, settings: RetrySettings, jitter: Callable[[], float]) -> float:
-    if fault.retry_after_s is not None:
-        return fault.retry_after_s
+    """Return a random part of a wait that doubles, on top of what the provider asks for: callers come back one by one."""
     longest = min(settings.max_delay_s, settings.base_delay_s * 2.0 ** (attempt - 1))
-    return longest * (0.5 + 0.5 * jitter())
+    return (fault.retry_after_s or 0.0) + longest * jitter()
 
 
 def _error(fault: ProviderFault, settings: RetrySettings) -> DomainError:

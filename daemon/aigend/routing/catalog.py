@@ -114,13 +114,17 @@ class Catalog:
             raise invalid("model", "", "a model or an agent; the settings name no default_model")
         return meant
 
-    def find(self, name: str) -> Model:
+    def find(self, name: str, *, field: str = "model") -> Model:
         """Return a model by id, alias, `provider/model` or agent.
 
+        Args:
+            name: What it is called.
+            field: What the error calls the place where the name stands.
+
         Raises:
-            DomainError: UNKNOWN_MODEL.
+            DomainError: UNKNOWN_MODEL, INVALID_REQUEST for what can't be a name.
         """
-        return self._agents.get(name) or self._named(name, "model")
+        return self._agents.get(name) or self._named(name, field)
 
     def list(self, *, provider: str = "", tier: ModelTier | None = None, capability: Capability | None = None) -> tuple[Model, ...]:
         """Return the listed models that match all that is given, by provider and id."""

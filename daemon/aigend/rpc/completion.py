@@ -13,6 +13,7 @@ from aigend.clock import Clock
 from aigend.completion.batch import Item, complete_many, item_caller
 from aigend.completion.call import Event, Reply, TextDelta
 from aigend.completion.engine import CompletionEngine
+from aigend.completion.ports import CallMeter
 from aigend.completion.quotes import Quote
 from aigend.completion.repeats import Origin
 from aigend.errors import DomainError, invalid
@@ -35,12 +36,14 @@ class CompletionServicer:
 
     Args:
         engine: The spine.
+        meter: Counts the failures of a batch's items, which its own status does not tell.
         tracer: Starts spans for calls that are traced.
         clock: Tells when callers stop waiting.
     """
 
-    def __init__(self, engine: CompletionEngine, *, tracer: Tracer, clock: Clock) -> None:
+    def __init__(self, engine: CompletionEngine, *, meter: CallMeter, tracer: Tracer, clock: Clock) -> None:
         self._engine = engine
+        self._meter = meter
         self._tracer = tracer
         self._clock = clock
 
@@ -95,7 +98,7 @@ class CompletionServicer:
         callers = [item_caller(caller, index, partial(request_digest, message)) for index, message in enumerate(messages)]
         with ended(span):
             ends = await complete_many(self._engine, [_item(message) for message in messages], callers)
-        return completion_pb2.BatchCompleteResponse(results=[_result(end) for end in ends]).SerializeToString()
+        return completion_pb2.BatchCompleteResponse(results=[self._result(end) for end in ends]).SerializeToString()
 
     async def estimate_cost(self, data: bytes, context: Context) -> bytes:
         """Say what a request would cost at most."""
@@ -104,6 +107,14 @@ class CompletionServicer:
         caller = self._caller(read_metadata(context.invocation_metadata()), message, context)  # type: ignore[arg-type]
         quotes, cached = await self._engine.estimate(unpack_request(message), caller)
         return completion_pb2.EstimateCostResponse(estimates=[_estimate(q) for q in quotes], cached=cached).SerializeToString()
+
+    def _result(self, end: Reply | BaseException) -> completion_pb2.BatchCompleteResult:
+        """Return how one item of a batch ended, and count it where it failed."""
+        if isinstance(end, Reply):
+            return completion_pb2.BatchCompleteResult(response=completion_pb2.CompleteResponse.FromString(end.response))
+        shown = as_domain_error(end)
+        self._meter.count_failure(shown.reason)
+        return completion_pb2.BatchCompleteResult(status=status_proto(shown))
 
     @property
     def _max_bytes(self) -> int:
@@ -167,12 +178,6 @@ def _item(message: _Request) -> Item:
         return unpack_request(message)
     except DomainError as error:
         return error
-
-
-def _result(end: Reply | BaseException) -> completion_pb2.BatchCompleteResult:
-    if isinstance(end, Reply):
-        return completion_pb2.BatchCompleteResult(response=completion_pb2.CompleteResponse.FromString(end.response))
-    return completion_pb2.BatchCompleteResult(status=status_proto(as_domain_error(end)))
 
 
 def _estimate(quoted: Quote) -> completion_pb2.CostEstimate:

@@ -10,8 +10,9 @@ from aigen.v1 import daemon_pb2 as pb
 from aigend.config import FlatSetting
 from aigend.errors import invalid
 from aigend.ledger.entries import BudgetState
+from aigend.routing.health import CircuitReport, CircuitState
 from aigend.rpc.enums import EnumPair
-from aigend.rpc.times import seconds_of, timestamp
+from aigend.rpc.times import duration, seconds_of, timestamp
 
 MAX_DRAIN_S = 3_600.0
 
@@ -35,6 +36,7 @@ class ProviderReport:
     adapter: str
     loaded: bool
     in_flight: int
+    keys: Sequence[CircuitReport] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,23 @@ def _pack_status(report: StatusReport) -> pb.GetStatusResponse:
 
 
 def _pack_provider(report: ProviderReport) -> pb.ProviderStatus:
-    return pb.ProviderStatus(name=report.name, adapter=report.adapter, loaded=report.loaded, in_flight_count=report.in_flight)
+    return pb.ProviderStatus(
+        name=report.name,
+        adapter=report.adapter,
+        loaded=report.loaded,
+        in_flight_count=report.in_flight,
+        keys=[_pack_key(key) for key in report.keys],
+    )
+
+
+def _pack_key(report: CircuitReport) -> pb.ProviderKeyStatus:
+    return pb.ProviderKeyStatus(
+        number=report.key.number,
+        circuit=report.state,
+        failure_count=report.failures,
+        refused=report.refused,
+        retry_delay=None if report.state is CircuitState.CLOSED else duration(report.retry_s),
+    )
 
 
 def _pack_budget(state: BudgetState) -> pb.BudgetStatus:

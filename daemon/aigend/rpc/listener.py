@@ -142,6 +142,8 @@ def _model_service(guard: Guard, servicer: ModelServicer) -> grpc.GenericRpcHand
         unary={
             "ListModels": method(model_pb2.ListModelsRequest, servicer.list_models),
             "GetModel": method(model_pb2.GetModelRequest, servicer.get_model),
+            "ListServicePolicies": method(model_pb2.ListServicePoliciesRequest, servicer.list_service_policies),
+            "GetServicePolicy": method(model_pb2.GetServicePolicyRequest, servicer.get_service_policy),
         },
     )
 

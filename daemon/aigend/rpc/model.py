@@ -1,4 +1,4 @@
-"""ModelService: the catalog with the prices in force."""
+"""ModelService: the catalog with the prices in force, and which service may ask which model."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -10,8 +10,10 @@ from aigend.completion.quotes import priced
 from aigend.completion.snapshot import Snapshot
 from aigend.ledger.pricing import PriceEntry
 from aigend.routing.catalog import Model
-from aigend.rpc.enums import CAPABILITY, TIER
+from aigend.routing.policy import ServicePolicy, find_policy
+from aigend.rpc.enums import CAPABILITY, NORMALIZATION, STRATEGY, TIER
 from aigend.rpc.paging import page
+from aigend.rpc.times import duration
 from aigend.types import Route
 
 _NANOS_A_TOKEN = Decimal(1_000)  # a rate of 1 USD per 1,000,000 tokens
@@ -47,6 +49,21 @@ class ModelServicer:
         await snapshot.prices.load()
         return pb.GetModelResponse(model=self._pack(snapshot.catalog.find(request.model), snapshot))
 
+    async def list_service_policies(self, request: pb.ListServicePoliciesRequest) -> pb.ListServicePoliciesResponse:
+        """List the services' policies by service."""
+        policies = self._snapshot().router.policies
+        listed = [_pack_policy(policies[service]) for service in sorted(policies)]
+        shown, token = page(listed, page_size=request.page_size, page_token=request.page_token)
+        return pb.ListServicePoliciesResponse(service_policies=shown, next_page_token=token)
+
+    async def get_service_policy(self, request: pb.GetServicePolicyRequest) -> pb.GetServicePolicyResponse:
+        """Return one service's policy with the models that it allows."""
+        snapshot = self._snapshot()
+        policy = find_policy(snapshot.router.policies, request.service)
+        await snapshot.prices.load()
+        models = [self._pack(model, snapshot) for model in policy.models]
+        return pb.GetServicePolicyResponse(service_policy=_pack_policy(policy), models=models)
+
     def _pack(self, model: Model, snapshot: Snapshot) -> pb.Model:
         price = priced(snapshot, Route(model.provider, model.id), self._clock)
         return pb.Model(
@@ -64,6 +81,21 @@ class ModelServicer:
             price=_pack_price(price) if price else None,
             available=snapshot.catalog.available(model),
         )
+
+
+def _pack_policy(policy: ServicePolicy) -> pb.ServicePolicy:
+    return pb.ServicePolicy(
+        service=policy.service,
+        restricted=policy.restricted,
+        allowed_tiers=[TIER.pack(tier) for tier in policy.tiers],
+        named_models=sorted(policy.named),
+        required_capabilities=[CAPABILITY.pack(capability) for capability in policy.required],
+        allowed_models=[model.full_name for model in policy.models],
+        default_model=policy.default.full_name if policy.default else "",
+        strategy=STRATEGY.pack(policy.strategy) if policy.strategy else None,
+        ttl=duration(policy.ttl_s) if policy.ttl_s is not None else None,
+        normalization=NORMALIZATION.pack(policy.normalization) if policy.normalization else None,
+    )
 
 
 def _pack_price(price: PriceEntry) -> pb.Price:

@@ -11,6 +11,12 @@ def seconds_of(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
+def duration(seconds: float) -> Duration:
+    """Return seconds as a message."""
+    whole, part = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Duration(seconds=whole, nanos=part)
+
+
 def moment_of(field: str, stamp: Timestamp) -> float:
     """Return a time as wall clock, seconds since 1970.
 

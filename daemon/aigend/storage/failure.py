@@ -1,10 +1,12 @@
 """What it means when a database can't be written or read, and which mistakes concern one statement only."""
 
+import errno
 import sqlite3
 
 from aigend.errors import DomainError, Reason
 
 FULL_CODES = frozenset({sqlite3.SQLITE_FULL})
+FULL_NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 LOCKED_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 FATAL_CODES = frozenset(
     {
@@ -31,14 +33,20 @@ class StorageFailure(DomainError):  # noqa: N818 - names what happened, as Domai
     """
 
     def __init__(self, name: str, cause: BaseException | str) -> None:
-        code = primary_code(cause) if isinstance(cause, sqlite3.Error) else -1
-        full = code in FULL_CODES
-        self.lasting = code not in FULL_CODES | LOCKED_CODES
+        full = is_full(cause)
+        self.lasting = not full and not (isinstance(cause, sqlite3.Error) and primary_code(cause) in LOCKED_CODES)
         reason = Reason.STORAGE_FULL if full else Reason.STORAGE_DAMAGED
         what = "has no room on its disk" if full else "can't be written or read"
         super().__init__(reason, f"{name} {what}: {cause}", storage=name)
         if isinstance(cause, BaseException):
             self.__cause__ = cause
+
+
+def is_full(cause: BaseException | str) -> bool:
+    """Return whether an error says that the disk has no room; it is none of a sync, and what was asked for was undone whole."""
+    if isinstance(cause, sqlite3.Error):
+        return primary_code(cause) in FULL_CODES
+    return isinstance(cause, OSError) and cause.errno in FULL_NUMBERS
 
 
 def primary_code(error: sqlite3.Error) -> int:

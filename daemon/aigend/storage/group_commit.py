@@ -1,6 +1,7 @@
 """One thread and one connection that writes and checkpoints; what arrives while it commits is the next group.
 
-It never waits for company: an operation that comes alone is committed alone. Nothing here knows what is written.
+It never waits for company: an operation that comes alone is committed alone. Nothing here knows what is written. Before a group
+begins, room on the disk is made sure of for it and for what it promises.
 """
 
 import asyncio
@@ -12,7 +13,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future as ThreadFuture
 from typing import Any, TypeVar
 
-from aigend.storage.failure import StorageFailure, is_storage_error
+from aigend.storage.failure import StorageFailure, is_full, is_storage_error
+from aigend.storage.promise import Promise, PromisedRoom
 
 T = TypeVar("T")
 
@@ -20,6 +22,7 @@ GROUP_LIMIT = 256  # operations a transaction: bounds how long the first of a gr
 QUIET_S = 0.02  # nobody came for so long: a checkpoint disturbs nobody
 QUIET_OPERATIONS = 64  # checkpointed when it is quiet
 LOUD_PAGES = 4_000  # checkpointed within a commit, so that the write-ahead log is bounded
+OPERATION_BYTES = 96 * 1024  # that an operation takes of the write-ahead log at most, about: two dozen pages
 
 Operation = Callable[[sqlite3.Connection], T]
 
@@ -27,13 +30,28 @@ Operation = Callable[[sqlite3.Connection], T]
 class _Job:
     """An operation, who waits for it, and how it ended."""
 
-    __slots__ = ("error", "future", "operation", "result")
+    __slots__ = ("error", "future", "lean", "operation", "promise", "result", "size")
 
-    def __init__(self, operation: Operation[Any], future: "asyncio.Future[Any] | ThreadFuture[Any]") -> None:
+    def __init__(
+        self,
+        operation: Operation[Any],
+        future: "asyncio.Future[Any] | ThreadFuture[Any]",
+        *,
+        promise: Promise = Promise.NONE,
+        size: int = OPERATION_BYTES,
+        lean: Operation[Any] | None = None,
+    ) -> None:
         self.operation = operation
         self.future = future
+        self.promise = promise
+        self.size = size
+        self.lean = lean or operation
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def begin_lean(self) -> None:
+        """Do what takes the least room instead, from the start."""
+        self.operation, self.result, self.error = self.lean, None, None
 
     def deliver(self) -> None:
         """Wake the waiter, unless it has gone."""
@@ -55,13 +73,19 @@ class GroupCommitWriter:
         connect: Opens the connection (`isolation_level=None`, WAL); called in the writer's thread.
         name: The database, as people know it; stands in errors and in the thread's name.
         on_failure: Called in the writer's thread, once for each time that storage begins to fail.
+        promise_bytes: Room that is kept for each promised operation, in bytes of the write-ahead log; 0 keeps none.
 
     Attributes:
         failed: Why nothing can be written; None while all is well. A lasting failure (I/O error, failed fsync) is never retried.
     """
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], *, name: str, on_failure: Callable[[BaseException], None] | None = None
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        *,
+        name: str,
+        on_failure: Callable[[BaseException], None] | None = None,
+        promise_bytes: int = 0,
     ) -> None:
         self.failed: StorageFailure | None = None
         self.group_count = 0
@@ -69,6 +93,8 @@ class GroupCommitWriter:
         self._connect = connect
         self._name = name
         self._on_failure = on_failure
+        self._promise_bytes = promise_bytes
+        self._room: PromisedRoom | None = None
         self._waiting: deque[_Job] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -87,14 +113,27 @@ class GroupCommitWriter:
         self._thread.start()
         opened.result()
 
-    def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
+    def submit(
+        self,
+        operation: Operation[T],
+        *,
+        promise: Promise = Promise.NONE,
+        size: int = OPERATION_BYTES,
+        lean: Operation[T] | None = None,
+    ) -> "asyncio.Future[T]":
         """Return a future that holds the operation's result once it is durable; called on the event loop.
 
+        Args:
+            operation: What to do.
+            promise: MADE: one more operation will find room, whatever comes; KEPT: this is such a one.
+            size: What it takes of the write-ahead log at most, about, in bytes.
+            lean: Done in its stead where a promised operation has not so much room.
+
         Raises (by the future):
-            StorageFailure: The group could not be committed, or the writer has failed or stopped.
+            StorageFailure: The group could not be committed or found no room, or the writer has failed or stopped.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Job(operation, future))
+        self._enqueue(_Job(operation, future, promise=promise, size=size, lean=lean))
         return future
 
     def call(self, operation: Operation[T]) -> T:
@@ -124,6 +163,7 @@ class GroupCommitWriter:
         try:
             connection = self._connect()
             self._has_wal = _bounded_wal(connection)
+            self._room = PromisedRoom(connection, each=self._promise_bytes) if self._has_wal and self._promise_bytes else None
         except BaseException as error:  # noqa: BLE001 - start() raises it to the caller
             opened.set_exception(error)
             return
@@ -147,21 +187,96 @@ class GroupCommitWriter:
         return bool(self._waiting) or self._stopping
 
     def _write(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
-        if self.failed is not None and self.failed.lasting:
-            _fail(group, self.failed)
+        if self._lasts(group):
+            return
+        admitted = self._admit(connection, group)
+        if not admitted or self._lasts(admitted):
             return
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for job in group:
-                self._apply(connection, job)
-            connection.execute("COMMIT")
+            self._commit(connection, admitted)
         except Exception as error:  # noqa: BLE001 - whatever it was, none of the group is durable, and each waiter is told
-            self._begin_failure(connection, group, error)
+            self._begin_failure(connection, admitted, error)
+            self._commit_promised(connection, admitted, error)
             return
-        self.failed = None  # a full disk that has room again; lasting failures never come here
+        if self.failed is not None and len(admitted) == len(group) and any(self._need(job) >= self._usual for job in group):
+            self.failed = None  # a full disk that has room again; lasting failures never come here
+
+    def _lasts(self, group: list[_Job]) -> bool:
+        """Fail a group if nothing is written any more."""
+        if self.failed is None or not self.failed.lasting:
+            return False
+        _fail(group, self.failed)
+        return True
+
+    def _admit(self, connection: sqlite3.Connection, group: list[_Job]) -> list[_Job]:
+        """Return the operations that have room beside all that is promised, and tell the others that they have none."""
+        need = sum(map(self._need, group)) if self._room is not None else 0
+        if self._room is None or not need:
+            return group
+        try:
+            self._room.ask(self._room.promised_bytes + need)
+        except (OSError, sqlite3.Error) as error:
+            if StorageFailure(self._name, error).lasting:
+                self._begin_failure(connection, group, error)
+                return []
+            return self._admit_singly(connection, group, self._room)
+        return group
+
+    def _admit_singly(self, connection: sqlite3.Connection, group: list[_Job], room: PromisedRoom) -> list[_Job]:
+        """Admit as many of a group as there is room for; what was promised has it, in its lean form at least."""
+        admitted, taken = [], room.promised_bytes
+        for job in group:
+            need = self._need(job)
+            try:
+                if need:
+                    room.ask(taken + need)
+                    taken += need
+            except (OSError, sqlite3.Error) as error:
+                if job.promise is not Promise.KEPT:
+                    self._refuse(connection, job, error)
+                    continue
+                job.begin_lean()
+            admitted.append(job)
+        return admitted
+
+    def _refuse(self, connection: sqlite3.Connection, job: _Job, error: Exception) -> None:
+        """Tell a waiter that there is no room; a large operation that finds none says nothing of what others would find."""
+        failure = StorageFailure(self._name, error)
+        if failure.lasting or self._need(job) <= self._usual:
+            self._begin_failure(connection, [job], error)
+        else:
+            _fail([job], failure)
+
+    def _need(self, job: _Job) -> int:
+        return job.size if self._room is None else self._room.need(job.promise, job.size)
+
+    @property
+    def _usual(self) -> int:
+        """What an operation of the usual size needs together with the promise that it makes."""
+        return OPERATION_BYTES if self._room is None else self._room.need(Promise.MADE, OPERATION_BYTES)
+
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for job in group:
+            self._apply(connection, job)
+        connection.execute("COMMIT")
         self.group_count += 1
         self.operation_count += len(group)
         self._unmoved += len(group)
+        if self._room is not None:
+            self._room.count(job.promise for job in group if job.error is None)
+
+    def _commit_promised(self, connection: sqlite3.Connection, group: list[_Job], error: Exception) -> None:
+        """Commit what was promised room by itself where the disk had none for the group; what is full can be tried again."""
+        promised = [job for job in group if job.promise is Promise.KEPT]
+        if not promised or not is_full(error):
+            return
+        for job in promised:
+            job.begin_lean()
+        try:
+            self._commit(connection, promised)
+        except Exception as again:  # noqa: BLE001 - as for a whole group
+            self._begin_failure(connection, promised, again)
 
     def _apply(self, connection: sqlite3.Connection, job: _Job) -> None:
         """Run one operation in its own SAVEPOINT; raise only what concerns the whole group."""
@@ -181,25 +296,30 @@ class GroupCommitWriter:
                 connection.execute("ROLLBACK")
         failure = StorageFailure(self._name, error)
         _fail(group, failure)
-        began, self.failed = self.failed is None, failure
+        began = self.failed is None
+        if self.failed is None or not self.failed.lasting:
+            self.failed = failure
         if began and self._on_failure is not None:
             self._on_failure(failure)
 
     def _checkpoint(self, connection: sqlite3.Connection, mode: str) -> None:
-        """Move the write-ahead log into the database; a failed one is a failed fsync and is not tried again."""
+        """Move the write-ahead log into the database; a failed fsync is not tried again, lack of room is."""
         if self.failed is not None:
             return
         self._unmoved = 0
         try:
             connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         except sqlite3.Error as error:
-            self._begin_failure(connection, [], error)
+            if StorageFailure(self._name, error).lasting:  # a commit needs room in the log alone
+                self._begin_failure(connection, [], error)
 
     def _close(self, connection: sqlite3.Connection) -> None:
         if self._has_wal:
             self._checkpoint(connection, "TRUNCATE")
         with contextlib.suppress(sqlite3.Error):
             connection.close()
+        if self._room is not None:
+            self._room.close()
 
 
 def _bounded_wal(connection: sqlite3.Connection) -> bool:

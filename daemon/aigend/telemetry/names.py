@@ -52,6 +52,7 @@ QUEUE_US = "aigen.queue_us"
 BUDGET = "aigen.budget"
 WINDOW = "aigen.budget.window"
 STATE = "aigen.state"
+KEY = "aigen.key"
 
 ATTRIBUTES = frozenset(
     {
@@ -86,6 +87,7 @@ ATTRIBUTES = frozenset(
         BUDGET,
         WINDOW,
         STATE,
+        KEY,
     }
 )
 
@@ -121,6 +123,13 @@ CACHE_EVICTIONS = Metric("aigen.cache.evictions", MetricKind.COUNTER, "{entry}",
 IN_FLIGHT = Metric("aigen.calls.in_flight", MetricKind.UP_DOWN, "{call}", "Provider calls under way.")
 QUEUED = Metric("aigen.calls.queued", MetricKind.UP_DOWN, "{call}", "Calls that wait for a slot.")
 DETACHED = Metric("aigen.calls.detached", MetricKind.UP_DOWN, "{call}", "Provider calls whose caller has gone.")
+CIRCUIT = Metric("aigen.circuit", MetricKind.GAUGE, "1", "State of a provider's key: 0 closed, 1 half open, 2 open.")
+PASSED_BY = Metric(
+    "aigen.calls.passed_by", MetricKind.COUNTER, "{call}", "Calls that a provider did not get because its circuit was open."
+)
+RETRIES_REFUSED = Metric(
+    "aigen.retries.refused", MetricKind.COUNTER, "{attempt}", "Retries not made because the retry budget was used up."
+)
 BUDGET_SPENT = Metric("aigen.budget.spent", MetricKind.GAUGE, "{nano_usd}", "Booked in a budget's current window.")
 BUDGET_RESERVED = Metric("aigen.budget.reserved", MetricKind.GAUGE, "{nano_usd}", "Held for calls under way in a budget's window.")
 BUDGET_LIMIT = Metric("aigen.budget.limit", MetricKind.GAUGE, "{nano_usd}", "Limit of a budget.")
@@ -140,6 +149,9 @@ METRICS = (
     IN_FLIGHT,
     QUEUED,
     DETACHED,
+    CIRCUIT,
+    PASSED_BY,
+    RETRIES_REFUSED,
     BUDGET_SPENT,
     BUDGET_RESERVED,
     BUDGET_LIMIT,

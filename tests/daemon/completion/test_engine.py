@@ -17,8 +17,6 @@ from aigend.types import (
     CacheOutcome,
     FinishReason,
     Lane,
-    PromptCaching,
-    Strategy,
 )
 
 from tests.fakes import fake_reply, settle
@@ -419,10 +417,6 @@ async def test_close_books_what_was_sent_as_unknown(house: Spine) -> None:
         ({"lane": Lane.FLEX}, "lane"),
         ({"complete_by": 1.0}, "complete_by"),
         ({"similarity": 0.9}, "similarity"),
-        ({"prompt_caching": PromptCaching(enabled=True)}, "prompt_caching"),
-        ({"prompt_caching": PromptCaching(ttl_s=300)}, "prompt_caching"),
-        ({"strategy": Strategy.COST_OPTIMIZED}, "strategy"),
-        ({"strategy": Strategy.PERFORMANCE}, "strategy"),
     ],
 )
 async def test_what_is_not_built_is_refused_by_name(house: Spine, fields: dict, named: str) -> None:
@@ -560,7 +554,7 @@ class TestRepeats:
     async def _warm_during(self, house: Spine, monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
         """Answer a call from the disk, and let something change while it waits for the disk."""
         await house.engine.complete(question(), caller(), origin())
-        await asyncio.gather(*house.sharing._chores)  # until the disk has it
+        await house.cache.write_kept()
         house.cache._memory.drop_where(lambda _: True)
         load = house.cache.load
 
@@ -628,7 +622,7 @@ class TestRepeats:
         from aigend.cache.entry import ALL
 
         await house.ask()
-        await asyncio.gather(*house.sharing._chores)
+        await house.cache.write_kept()
         assert (await house.engine.estimate(question(), caller()))[1]
         house.cache._memory.drop_where(lambda _: True)
         assert (await house.engine.estimate(question(), caller()))[1]

@@ -7,9 +7,11 @@ import pytest
 from aigend.completion.watch import Watch
 from aigend.errors import DomainError
 from aigend.providers.port import FaultKind, ProviderFault
+from aigend.routing.health import CircuitReport, CircuitState, KeyId
 from aigend.telemetry import names
 from aigend.telemetry.instruments import CallCounters
 from aigend.telemetry.tracing import Tracer
+from structlog.testing import capture_logs
 
 from tests.fakes import fake_reply
 from tests.spine import Spine, caller, question, spine
@@ -70,6 +72,25 @@ async def test_unpriced_call_has_no_cost_in_its_span(tmp_path: Path) -> None:
         traced = dataclasses.replace(caller("id"), traceparent=TRACED)
         await house.engine.complete(question(model="one/unpriced"), traced)
         assert names.COST_NANOS not in spans[0].attributes
+
+
+def test_changes_of_a_circuit_are_logged() -> None:
+    """An opened circuit is a warning with what it takes to understand it; the key itself stands nowhere."""
+    watch = Watch(meter=CallCounters(), tracer=Tracer())
+    with capture_logs() as lines:
+        for state in (CircuitState.OPEN, CircuitState.HALF_OPEN, CircuitState.CLOSED):
+            watch.circuit_changed(CircuitReport(key=KeyId("p", 2), state=state, refused=False, failures=5, retry_s=14.9996))
+    opened, tried, closed = lines
+    assert opened == {
+        "event": "circuit_opened",
+        "log_level": "warning",
+        "provider": "p",
+        "key": 2,
+        "refused": False,
+        "failures": 5,
+        "retry_s": 15.0,
+    }
+    assert [tried["event"], closed["event"]] == ["circuit_half_open", "circuit_closed"]
 
 
 async def test_call_that_is_not_traced_has_no_span(tmp_path: Path) -> None:

@@ -102,20 +102,20 @@ def test_a_key_that_is_no_setting_is_refused_wherever_it_stands(write, text, lin
 @pytest.mark.parametrize(
     ("text", "line", "key", "allowed"),
     [
-        ("limits: {total: 0}\n", 1, "limits.total", "greater than or equal to 1"),
+        ("limits: {total: 0}\n", 1, "limits.total", "a whole number from 1 to 100_000"),
         ("limits:\n  total: yes\n", 2, "limits.total", "a number, not yes or no"),
-        ("cache:\n  ttl_s: .nan\n", 2, "cache.ttl_s", "finite"),
-        ("cache:\n  ttl_s: -1\n", 2, "cache.ttl_s", "greater than 0"),
-        ("cache:\n  ttl_s: 1e300\n", 2, "cache.ttl_s", "less than or equal"),
+        ("cache:\n  ttl_s: .nan\n", 2, "cache.ttl_s", "a number above 0 to 315_576_000 seconds"),
+        ("cache:\n  ttl_s: -1\n", 2, "cache.ttl_s", "a number above 0 to 315_576_000 seconds"),
+        ("cache:\n  ttl_s: 1e300\n", 2, "cache.ttl_s", "a number above 0 to 315_576_000 seconds"),
         ("cache:\n  ttl_s: 5 parsecs\n", 2, "cache.ttl_s", "with ms, s, min, h or d"),
         ("cache:\n  max_size_bytes: 5 pounds\n", 2, "cache.max_size_bytes", "MB"),
-        ("cache:\n  max_size_bytes: 5\n", 2, "cache.max_size_bytes", "1048576"),
+        ("cache:\n  max_size_bytes: 5\n", 2, "cache.max_size_bytes", "from 1_048_576 to"),
         ("log:\n\n  level: loud\n", 3, "log.level", "'debug', 'info'"),
-        ("budgets:\n  - name: a b\n    period: daily\n    limit_usd: 1\n", 2, "budgets.0.name", "match pattern"),
+        ("budgets:\n  - name: a b\n    period: daily\n    limit_usd: 1\n", 2, "budgets.0.name", "1 to 64 letters, digits"),
         ("budgets:\n  - name: a\n    period: daily\n", 2, "budgets.0.limit_usd", "a value"),
-        ("budgets:\n  - {name: a, period: daily, limit_usd: -1}\n", 2, "budgets.0.limit_usd", "match pattern"),
-        ("limits: 5\n", 1, "limits", "dictionary"),
-        ("time_zone: null\n", 1, "time_zone", "string"),
+        ("budgets:\n  - {name: a, period: daily, limit_usd: -1}\n", 2, "budgets.0.limit_usd", "0 to 999_999_999 US dollars"),
+        ("limits: 5\n", 1, "limits", "keys with their values"),
+        ("time_zone: null\n", 1, "time_zone", "text"),
     ],
 )
 def test_a_value_out_of_bounds_names_key_value_and_what_is_allowed(write, text, line, key, allowed):
@@ -248,3 +248,27 @@ def test_settings_can_not_be_changed():
     """A snapshot stays what it was."""
     with pytest.raises(ValueError, match="frozen"):
         load().settings.limits.total = 3
+
+
+@pytest.mark.parametrize("written", ["300", "'300'", "5min", "300.0"])
+def test_lifetimes_of_prompt_caches_may_carry_a_unit(write, written: str):
+    """Two lifetimes exist, however they are spelled, in the file, for a service and in a variable."""
+    loaded = load(write(f"prompt_caching: {{ttl_s: {written}}}\nservices: {{a: {{prompt_caching: {{ttl_s: 1h}}}}}}\n"))
+    own = loaded.settings.services["a"].prompt_caching
+    assert (loaded.settings.prompt_caching.ttl_s, own.ttl_s, own.enabled, own.decision) == (300, 3_600, None, None)
+    assert load(AIGEND_PROMPT_CACHING__TTL_S="3600").settings.prompt_caching.ttl_s == 3_600
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "allowed"),
+    [
+        ("prompt_caching: {ttl_s: 60}", "prompt_caching.ttl_s", "300 or 3600"),
+        ("prompt_caching: {ttl_s: yes}", "prompt_caching.ttl_s", "a number, not yes or no"),
+        ("services: {a: {prompt_caching: {ttl_s: 10min}}}", "services.a.prompt_caching.ttl_s", "300 or 3600"),
+        ("prompt_caching: {decision: often}", "prompt_caching.decision", "'never', 'always' or 'second_sight'"),
+    ],
+)
+def test_bad_prompt_caching_is_refused_by_name(write, text: str, key: str, allowed: str):
+    """The error names the key, its value and what is allowed."""
+    (problem,) = refused(write(text + "\n")).problems
+    assert (problem.key, problem.allowed, problem.line) == (key, allowed, 1)

@@ -28,6 +28,7 @@ def wrong(**values: object) -> list[tuple[str, str]]:
         ({"models": [{"id": "m", "provider": "other"}]}, "models.0.provider", "openai"),
         ({"models": [{"id": "m", "provider": "openai", "capabilities": ["flight"]}]}, "models.0.capabilities", "chat"),
         ({"models": [{"id": "m", "provider": "openai"}] * 2}, "models.1.id", "once"),
+        ({"services": {"s": {"required_capabilities": ["flight"]}}}, "services.s.required_capabilities", "chat"),
         (
             {"models": [{"id": "m", "provider": "openai", "aliases": ["x"]}, {"id": "n", "provider": "openai", "aliases": ["x"]}]},
             "models.1.aliases",
@@ -38,6 +39,9 @@ def wrong(**values: object) -> list[tuple[str, str]]:
         ({"budgets": [BUDGET | {"each": "label:"}]}, "budgets.0.each", "label:<key>"),
         ({"retry": {"base_delay_s": 9, "max_delay_s": 8}}, "retry.base_delay_s", "max_delay_s"),
         ({"providers": {"p": {"api_key": "a", "api_key_env": "B"}}}, "providers.p.api_key_env", "one source"),
+        ({"providers": {"p": {"api_key": "a", "keys": [{"env": "B"}]}}}, "providers.p.keys", "one source"),
+        ({"providers": {"p": {"keys": [{"env": "A"}, {"env": "B", "file": "c"}]}}}, "providers.p.keys.1", "exactly one of env"),
+        ({"breaker": {"cool_down_s": 9, "max_cool_down_s": 8}}, "breaker.cool_down_s", "max_cool_down_s"),
     ],
 )
 def test_settings_that_contradict_each_other_are_found(values, place, allowed):

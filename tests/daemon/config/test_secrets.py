@@ -105,3 +105,94 @@ def test_a_key_of_the_wrong_kind_is_not_shown(tmp_path):
 def test_a_secret_shows_itself_as_stars():
     """The type that carries keys hides them in every spelling."""
     assert KEY not in f"{SecretStr(KEY)!r} {SecretStr(KEY)}"
+
+
+def keys_of(path: Path, **variables: str) -> list[tuple[int, str]]:
+    """Return the keys that provider openai ends up with."""
+    loaded = load_settings(path, {"HOME": "/x", "PATH": "/usr/bin:/bin"} | variables)
+    assert KEY not in repr(loaded)
+    assert not any(KEY in setting.value_json for setting in loaded.flatten())
+    return [(number, key.get_secret_value()) for number, key in loaded.settings.providers["openai"].numbered_keys]
+
+
+def test_several_keys_come_from_anywhere(tmp_path, key_file):
+    """Each kind of source gives its key, in the order of the settings."""
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "handed").write_text(f"{KEY}-3\n")
+    path = settings(
+        tmp_path,
+        f"{{keys: [{{env: SOME_KEY}}, {{file: openai.key}}, {{credential: handed}}, "
+        f"{{command: [sh, -c, 'echo $SOME_KEY-4']}}, {{value: {KEY}-5}}]}}",
+    )
+    found = keys_of(path, SOME_KEY=f"{KEY}-1", CREDENTIALS_DIRECTORY=str(credentials))
+    assert found == [(1, f"{KEY}-1"), (2, KEY), (3, f"{KEY}-3"), (4, f"{KEY}-1-4"), (5, f"{KEY}-5")]
+
+
+def test_a_key_whose_variable_is_missing_is_left_out(tmp_path):
+    """The others keep their numbers, and the daemon starts."""
+    path = settings(tmp_path, "{keys: [{env: NOT_SET}, {env: SOME_KEY}]}")
+    assert keys_of(path, SOME_KEY=KEY) == [(2, KEY)]
+    assert keys_of(path) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "told"),
+    [
+        ("{file: none.key}", "file", "No such file"),
+        ("{credential: gone}", "credential", "CREDENTIALS_DIRECTORY is not set"),
+        ("{command: [sh, -c, 'exit 3']}", "command", "'sh'; allowed: a command .* ended with status 3"),
+        ("{command: [no-such-program-1]}", "command", "can't be run: No such file"),
+        ("{command: ['printf', 'two words']}", "command", "one key on one line"),
+        ("{command: ['true']}", "command", "one key on one line"),
+    ],
+)
+def test_a_key_that_can_not_be_read_is_named_by_its_place(tmp_path, source, place, told):
+    """The error names the key's position, its source and what is allowed."""
+    with pytest.raises(SettingsError, match=told) as caught:
+        keys_of(settings(tmp_path, f"{{keys: [{{value: {KEY}}}, {source}]}}"))
+    assert caught.value.key == f"providers.openai.keys.1.{place}"
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        f"[{KEY}]",
+        f"[{{valeu: {KEY}}}]",
+        f"[{{value: [{KEY}]}}]",
+        f"{KEY}",
+        f"[{{value: {KEY}, env: X}}]",
+        "[{}]",
+        "[{command: []}]",
+        "[{env: ''}]",
+        f"[{{credential: ../{KEY}}}]",
+    ],
+)
+def test_a_wrong_list_of_keys_is_refused_and_not_shown(tmp_path, keys):
+    """Whatever stands there by mistake may be a key."""
+    with pytest.raises(SettingsError) as caught:
+        keys_of(settings(tmp_path, f"{{keys: {keys}}}"))
+    assert caught.value.key.startswith("providers.openai.keys")
+    assert caught.value.line == 2
+    assert KEY not in str(caught.value)
+
+
+def test_one_key_and_several_at_once_are_refused(tmp_path):
+    """Either one source or a list."""
+    with pytest.raises(SettingsError, match="one source of the key; api_key_env is set as well"):
+        keys_of(settings(tmp_path, "{api_key_env: A, keys: [{env: B}]}"))
+
+
+def test_a_key_in_the_list_of_open_settings_is_refused(tmp_path):
+    """A key written into a list needs a file of mode 0600 as well; other sources do not."""
+    with pytest.raises(SettingsError, match="mode 0600") as caught:
+        keys_of(settings(tmp_path, f"{{keys: [{{env: A}}, {{value: {KEY}}}]}}", mode=0o644))
+    assert (caught.value.key, caught.value.line) == ("providers.openai.keys.1", 2)
+    assert keys_of(settings(tmp_path, "{keys: [{env: A}]}", mode=0o644), A=KEY) == [(1, KEY)]
+
+
+def test_several_keys_may_come_from_a_variable(tmp_path):
+    """The list as a whole is JSON in a variable, as every list."""
+    path = settings(tmp_path, "{}")
+    assert keys_of(path, AIGEND_PROVIDERS__OPENAI__KEYS='[{"env": "A"}]', A=KEY) == [(1, KEY)]

@@ -10,9 +10,16 @@ from aigend.ledger.latency import bucket_of
 _ACCOUNT = ("service", "session", "phase", "task", "agent", "provider", "model")
 
 
+class _ClosesItself(sqlite3.Connection):
+    """A connection that ends with the test that holds it, on whatever thread; Python 3.13 and later warn of one dropped open."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def empty_ledger() -> sqlite3.Connection:
     """Return a ledger in memory, with its tables and nothing in them."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=_ClosesItself)
     schema.migrate(connection)
     return connection
 

@@ -31,10 +31,10 @@ async def test_control_without_reservation_overshoots(tmp_path, monkeypatch):
     """Where nothing is held before a call, all two hundred get through: the reservation is the protection."""
     reserve = store.reserve
 
-    def unheld(connection, call, *, claims, **rest):
+    def unheld(connection, *, claims, **rest):
         spent = connection.execute("SELECT coalesce(sum(cost_nanos), 0) FROM attempt").fetchone()[0]
         assert spent <= 5_000
-        return reserve(connection, call, claims=(), **rest)
+        return reserve(connection, claims=(), **rest)
 
     monkeypatch.setattr(store, "reserve", unheld)
     async with opened(tmp_path, budget(limit_nanos=5_000)) as ledger:

@@ -1,6 +1,7 @@
 """A disk that is full or broken: paid calls are refused, nothing acknowledged is lost, and what can pass passes."""
 
 import asyncio
+import hashlib
 import json
 import os
 import shutil
@@ -9,14 +10,16 @@ import subprocess
 import sys
 
 import pytest
+from aigend.config import LedgerSettings
 from aigend.errors import DomainError, Reason
-from aigend.ledger import schema
+from aigend.ledger import footprint, replies, schema
 from aigend.ledger.hits import HitKey
 from aigend.ledger.verify import verify
 from aigend.storage.files import StorageRefused
 from aigend.types import CacheOutcome, SavingsCause
 
 from tests.daemon.ledger.ledger_calls import NOW, budget, intent, opened, rows, settlement
+from tests.fakes import FakeClock
 
 FILE_SIZE_LIMIT = 600_000
 KEY = HitKey("me", "", "", "", "", "{}", "", "p", "m", CacheOutcome.HIT, SavingsCause.CACHE)
@@ -30,13 +33,16 @@ def storage_error(code: int) -> sqlite3.OperationalError:
 
 
 class FailingConnection(sqlite3.Connection):
-    """A connection whose COMMIT fails as long as the test says so."""
+    """A connection whose COMMIT fails as long, or as often, as the test says so."""
 
     failure: int | None = None
+    times: int | None = None  # None: as long as there is a failure
 
     def execute(self, statement, *parameters):
         """Fail a COMMIT, do all else."""
-        if statement == "COMMIT" and FailingConnection.failure is not None:
+        if statement == "COMMIT" and FailingConnection.failure is not None and FailingConnection.times != 0:
+            if FailingConnection.times is not None:
+                FailingConnection.times -= 1
             raise storage_error(FailingConnection.failure)
         return super().execute(statement, *parameters)
 
@@ -54,6 +60,7 @@ def failing(monkeypatch):
 
     monkeypatch.setattr(schema, "open_writer", open_failing)
     monkeypatch.setattr(FailingConnection, "failure", None)
+    monkeypatch.setattr(FailingConnection, "times", None)
     return FailingConnection
 
 
@@ -93,6 +100,49 @@ async def test_full_disk_refuses_paid_calls_until_there_is_room(tmp_path, failin
         assert not ledger.failed
         await ledger.settle(await ledger.reserve(intent("r1")), settlement())
     assert verify(tmp_path / "ledger.db") == ()
+
+
+async def test_settling_that_finds_no_room_is_done_without_its_reply(tmp_path, failing):
+    """The cost is booked and nothing raised where the disk is full for the commit with the reply."""
+    async with opened(tmp_path, budget()) as ledger:
+        reservation = await ledger.reserve(intent("r1"))
+        failing.failure, failing.times = sqlite3.SQLITE_FULL, 1
+        await ledger.settle(reservation, settlement(600))
+        assert ledger.failed
+        assert await rows(ledger, "SELECT state, cost_nanos FROM attempt") == [("settled", 600)]
+        assert await ledger.reply("me", "r1") is None
+        assert ledger.budget_status(NOW)[0].spent_nanos == 600
+        await ledger._upkeep(sweep=False)
+        assert not ledger.failed
+    assert verify(tmp_path / "ledger.db") == ()
+
+
+@pytest.mark.parametrize("ending", ["release", "mark_unknown"])
+async def test_every_end_of_a_call_has_room(tmp_path, failing, ending):
+    """A call that ends otherwise than settled is booked by itself as well."""
+    async with opened(tmp_path, budget()) as ledger:
+        reservation = await ledger.reserve(intent("r1"))
+        failing.failure, failing.times = sqlite3.SQLITE_FULL, 1
+        await getattr(ledger, ending)(reservation, reason="connect")
+        assert await rows(ledger, "SELECT count(*) FROM attempt WHERE state = 'sent'") == [(0,)]
+    assert verify(tmp_path / "ledger.db") == ()
+
+
+async def test_nothing_but_a_probe_is_written_while_the_disk_is_full(tmp_path, failing):
+    """Upkeep takes no room from calls under way."""
+    clock = FakeClock(NOW)
+    async with opened(tmp_path, clock=clock, settings=LedgerSettings(reply_ttl_s=60)) as ledger:
+        await ledger.settle(await ledger.reserve(intent("r1")), settlement())
+        failing.failure = sqlite3.SQLITE_FULL
+        with pytest.raises(DomainError):
+            await ledger.reserve(intent("r2"))
+        clock.advance(61)
+        with pytest.raises(DomainError):
+            await ledger._upkeep(sweep=True)
+        assert await rows(ledger, "SELECT count(*) FROM reply") == [(1,)]
+        failing.failure = None
+        await ledger._upkeep(sweep=True)
+        assert await rows(ledger, "SELECT count(*) FROM reply") == [(0,)]
 
 
 async def test_full_disk_at_the_start_is_said(tmp_path, failing):
@@ -139,7 +189,8 @@ async def main(directory):
             except DomainError as error:
                 refused = error.reason
                 break
-        print(json.dumps({"settled": settled, "refused": refused, "failed": ledger.failed}))
+        said = {"settled": settled, "refused": refused, "failed": ledger.failed}
+    print(json.dumps(said))
 
 asyncio.run(main(Path(sys.argv[1])))
 """
@@ -176,17 +227,18 @@ def can_mount() -> bool:
     return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
 
 
-async def test_really_full_disk_loses_nothing_acknowledged(tmp_path):
-    """On a file system of 1 MiB the calls that no longer fit are STORAGE_FULL; every settled call is there afterwards."""
+async def on_small_disk(tmp_path, *scripts, mib=1):
+    """Run programs one after another on a file system of their own, and return what each said; its files are in `out` then."""
     if not await asyncio.to_thread(can_mount):
         pytest.skip("needs unshare -Urm and a tmpfs in it")
     (tmp_path / "small").mkdir()
     (tmp_path / "out").mkdir()
+    runs = " && ".join(f'{sys.executable} -c "$SCRIPT{number}" {tmp_path}/small' for number in range(len(scripts)))
     script = (
-        f"mount -t tmpfs -o size=1m none {tmp_path}/small && "
-        f'{sys.executable} -c "$FILL" {tmp_path}/small; status=$?; cp {tmp_path}/small/* {tmp_path}/out; exit $status'
+        f"mount -t tmpfs -o size={mib}m none {tmp_path}/small && {{ {runs}; status=$?; "
+        f"cp {tmp_path}/small/ledger* {tmp_path}/out; exit $status; }}"
     )
-    environment = dict(os.environ, FILL=FILL)
+    environment = dict(os.environ, **{f"SCRIPT{number}": text for number, text in enumerate(scripts)})
     done = await asyncio.to_thread(
         subprocess.run,
         ["unshare", "-Urm", "sh", "-c", script],
@@ -197,7 +249,118 @@ async def test_really_full_disk_loses_nothing_acknowledged(tmp_path):
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+async def test_really_full_disk_loses_nothing_acknowledged(tmp_path):
+    """On a file system of 1 MiB the calls that no longer fit are STORAGE_FULL; every settled call is there afterwards."""
+    [said] = await on_small_disk(tmp_path, FILL)
     assert said["settled"] > 5
     assert said["refused"] == Reason.STORAGE_FULL
     await check_after(tmp_path / "out", said)
+    async with opened(tmp_path / "out", budget(limit_nanos=10**9)) as ledger:
+        assert await rows(ledger, "SELECT count(*) FROM attempt WHERE state != 'settled'") == [(0,)]
+
+
+UNDER_WAY = """
+import asyncio, json, os, sys
+from pathlib import Path
+from aigend.errors import DomainError
+from aigend.storage.room import WalRoom
+from tests.daemon.ledger.ledger_calls import budget, intent, opened, rows, settlement
+
+CALLS = 20
+KEPT = CALLS * [20_000] + [5_000_000]
+
+async def outcome(awaitable):
+    try:
+        return await awaitable
+    except DomainError as error:
+        return str(error.reason)
+
+def fill(path):
+    with open(path, "ab", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4_096))
+        except OSError:
+            pass
+
+async def main(directory):
+    async with opened(directory, budget(limit_nanos=10**9)) as ledger:
+        reserved = [await ledger.reserve(intent(f"r{number}")) for number in range(len(KEPT))]
+        fill(directory / "filler")
+        ends = [outcome(ledger.settle(each, settlement(10, reply=bytes(size)))) for each, size in zip(reserved, KEPT)]
+        lost = sum(isinstance(end, str) for end in await asyncio.gather(*ends))
+        fill(directory / "filler")
+        next_ones = [await outcome(ledger.reserve(intent(f"next{number}"))) for number in range(60)]
+        sent = [each for each in next_ones if not isinstance(each, str)]
+        replies = await rows(ledger, "SELECT count(*), max(size_bytes) FROM reply")
+        said = {"lost": lost, "sent": len(sent), "refused": next_ones[-1], "replies": replies[0], "failed": ledger.failed}
+        print("\\n" + json.dumps(said), flush=True)
+        os._exit(0)  # as a kill does it
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+NO_ROOM = "WalRoom.keep = lambda self, size: None\n"
+AGAIN = """
+import asyncio, json, sys
+from pathlib import Path
+from tests.daemon.ledger.ledger_calls import budget, intent, opened, rows, settlement
+
+async def main(directory):
+    async with opened(directory, budget(limit_nanos=10**9)) as ledger:
+        states = await rows(ledger, "SELECT state, count(*) FROM attempt GROUP BY state")
+        (directory / "filler").unlink()
+        await ledger.settle(await ledger.reserve(intent("room again")), settlement())
+    print("\\n" + json.dumps(dict(states)))
+
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+async def test_calls_under_way_when_the_disk_fills_are_settled(tmp_path):
+    """Each is booked with its reply, one too large without; the next are refused, and a kill and a start lose nothing either."""
+    said, again = await on_small_disk(tmp_path, UNDER_WAY, AGAIN, mib=6)
+    assert (said["lost"], said["replies"]) == (0, [20, 20_000])
+    assert (said["refused"], said["failed"]) == (Reason.STORAGE_FULL, True)
+    assert said["sent"] < 40
+    assert again == {"settled": 21} | ({"unknown": said["sent"]} if said["sent"] else {})
+    assert verify(tmp_path / "out" / "ledger.db") == ()
+
+
+async def test_control_without_room_loses_calls_under_way(tmp_path):
+    """With nothing kept in the log calls that were reserved can't be settled: the room is the protection."""
+    [said] = await on_small_disk(tmp_path, UNDER_WAY.replace("CALLS = 20\n", "CALLS = 20\n" + NO_ROOM), mib=6)
+    assert said["lost"] > 10
+
+
+async def test_writes_stay_within_their_footprint(tmp_path):
+    """A call takes no more of the log than it was promised, nor do a sweep and a flush; else the room would not be enough."""
+    clock = FakeClock(NOW)
+    budgets = [budget(name, 10**12, each=each) for name, each in (("a", None), ("b", "session"), ("c", "label:x"), ("d", "phase"))]
+    async with opened(tmp_path, *budgets, clock=clock, settings=LedgerSettings(reply_ttl_s=60)) as ledger:
+        log = ledger._writer._room._room
+
+        async def taken(coroutine) -> tuple[int, object]:
+            await ledger._writer.submit(lambda connection: connection.execute("SELECT 1"))
+            before = log._written()
+            result = await coroutine
+            return (log._written() - before) * footprint.PAGE_BYTES, result
+
+        for number in range(300):
+            fields = {"session": f"s{number % 97}", "labels": {"x": f"v{number % 89}"}, "phase": f"p{number % 31}"}
+            size, reservation = await taken(ledger.reserve(intent(hashlib.md5(b"%d" % number).hexdigest(), **fields)))  # noqa: S324
+            assert size <= footprint.OPERATION_BYTES
+            end = settlement(10, reply=bytes(number % 7 * 10_000), provider_usage_json="x" * 1_000)
+            size, _ = await taken(ledger.settle(reservation, end))
+            assert size <= footprint.settling(end)
+        for number in range(200):
+            ledger.hits.cell(KEY._replace(session=str(number))).add(NOW, 1, 1)
+        size, _ = await taken(ledger.flush())
+        assert size <= footprint.counting(200)
+        clock.advance(61)
+        few = await ledger.read(lambda connection: replies.expired(connection, now_us=int(clock.time() * 1e6)))
+        assert 1 < len(few.operation_ids) <= replies.SWEEP_ROWS
+        size, _ = await taken(ledger._writer.submit(lambda connection: replies.sweep(connection, few)))
+        assert size <= footprint.dropping(few.sizes)

@@ -251,3 +251,13 @@ def test_bound_without_the_dearest_tier_is_overshot():
     usage = TokenUsage(input=300_000, output=1_000)
     held = upper_bound_nanos(input_tokens=300_000, max_output_tokens=1_000, price=replace(PRICE, tiers=()))
     assert cost_nanos(usage, PRICE) > held
+
+
+def test_the_sources_of_an_answer_count_as_lines_of_text():
+    """A document by its address is pages in the user's turn, and in the model's own a line that names it."""
+    source = Part(Document(url="https://example.com/a", title="A page"))
+    asked, said = (
+        estimate_input_tokens(CompletionRequest(messages=(Message(role, (source,)),))) for role in (Role.USER, Role.ASSISTANT)
+    )
+    assert asked - said > UNSEEN_PAGES * 1_000
+    assert said < 1_000

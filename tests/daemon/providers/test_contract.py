@@ -1,4 +1,4 @@
-"""The contract of providers: the OpenAI adapter against the emulator and the fake of other rooms' tests pass the same suite."""
+"""The contract of providers: adapters against the emulator and the fake of other rooms' tests pass the same suite."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pytest
 from aigend.config import ProviderSettings
-from aigend.providers.openai import connect
+from aigend.providers import anthropic, gemini, openai, perplexity, responses, sonar
 from aigend.providers.port import (
     FaultKind,
     Provider,
@@ -16,13 +16,22 @@ from aigend.providers.port import (
     TextDelta,
     ToolCallDone,
 )
-from aigend.types import FinishReason, Tool, ToolCall
+from aigend.types import Document, FinishReason, Tool, ToolCall
 from pydantic import SecretStr
 
 from tests.daemon.providers.asking import call, request
 from tests.emulator_server import RunningEmulator
 from tests.fakes import FakeProvider, fake_reply
 
+ADAPTERS = {
+    "openai": openai,
+    "anthropic": anthropic,
+    "openai-responses": responses,
+    "perplexity": perplexity,
+    "sonar": sonar,
+    "gemini": gemini,
+}
+PATHS = {"perplexity": "/perplexity/v1", "sonar": ""}  # where the emulator understands them, if not at /v1
 SCRIPTED = {
     FaultKind.UNREACHABLE: None,
     FaultKind.REJECTED: {"status": 400},
@@ -31,7 +40,7 @@ SCRIPTED = {
     FaultKind.SERVER_ERROR: {"status": 503},
     FaultKind.RESET: {"reset": True},
     FaultKind.BAD_ANSWER: {"garbage": "html"},
-    FaultKind.TOO_LARGE: {"size": 300_000},
+    FaultKind.TOO_LARGE: {"size": 1_200_000},
 }
 TOOLS = (Tool(name="weather", parameters_json_schema='{"type": "object", "properties": {"city": {"type": "string"}}}'),)
 
@@ -78,18 +87,20 @@ class FakeWorld:
         self.provider.release()
 
 
-class OpenAIWorld:
-    """The adapter, its SDK, and the emulator on loopback."""
+class SdkWorld:
+    """An adapter, its SDK, and the emulator on loopback."""
 
-    def __init__(self, emulator: RunningEmulator) -> None:
+    def __init__(self, adapter: str, emulator: RunningEmulator) -> None:
         self._emulator = emulator
-        settings = ProviderSettings(base_url=emulator.base_url, api_key=SecretStr("sk-test"))
-        self.provider = connect("chatgpt", settings, answer_bytes=200_000)
+        base_url = emulator.base_url.removesuffix("/v1") + PATHS.get(adapter, "/v1")
+        settings = ProviderSettings(adapter=adapter, base_url=base_url, api_key=SecretStr("sk-test"))
+        self.provider = ADAPTERS[adapter].connect("account", settings, answer_bytes=1_000_000)
 
     def fail(self, kind: FaultKind) -> None:
         """Let the next call fail."""
         if SCRIPTED[kind] is None:
-            self.provider._client.base_url = "http://127.0.0.1:1/v1"
+            client = self.provider._client
+            (client if hasattr(client, "base_url") else client._http_options).base_url = "http://127.0.0.1:1/v1"
         else:
             self._emulator.script(SCRIPTED[kind])
 
@@ -101,13 +112,14 @@ class OpenAIWorld:
         self._emulator.script({"hang": True})
 
     def recover(self) -> None:
-        """The script strikes once."""
+        """Let calls be answered."""
+        self._emulator.emulator.script.clear()
 
 
-@pytest.fixture(params=["fake", "openai"])
+@pytest.fixture(params=["fake", *ADAPTERS])
 async def world(request: pytest.FixtureRequest, emulator: RunningEmulator) -> AsyncIterator[World]:
-    """Return each of the two worlds."""
-    made = FakeWorld() if request.param == "fake" else OpenAIWorld(emulator)
+    """Return each of the worlds."""
+    made = FakeWorld() if request.param == "fake" else SdkWorld(request.param, emulator)
     yield made
     await made.provider.aclose()
 
@@ -144,7 +156,7 @@ async def test_tool_calls_come_whole(world: World) -> None:
     events = [event async for event in world.provider.stream(call(tools=TOOLS))]
     (done,) = [event for event in events if isinstance(event, ToolCallDone)]
     assert done.call.name == "weather"
-    assert [part.content for part in events[-1].parts] == [done.call]
+    assert [part.content for part in events[-1].parts if not isinstance(part.content, Document)] == [done.call]
     assert events[-1].finish_reason is FinishReason.TOOL_CALLS
 
 

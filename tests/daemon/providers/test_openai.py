@@ -12,7 +12,7 @@ import openai
 import pytest
 from aigen_emulator.faults import parse_fault
 from aigend.config import ProviderSettings
-from aigend.providers import openai as adapter
+from aigend.providers import calling
 from aigend.providers.connection import http_client
 from aigend.providers.openai import OpenAIProvider, connect
 from aigend.providers.port import FaultKind, ProviderFault, ProviderReply
@@ -151,7 +151,7 @@ async def test_control_without_the_trace_a_reset_looks_free(
     provider: OpenAIProvider, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Control: when nobody notes that the request left, a billed call is taken for one that was never sent."""
-    monkeypatch.setattr(adapter, "CURRENT_SENDING", ContextVar("unread", default=None))
+    monkeypatch.setattr(calling, "CURRENT_SENDING", ContextVar("unread", default=None))
     told = await fault_of(provider, stream=False, prompt="[[fault:reset]]")
     assert told.kind is FaultKind.UNREACHABLE
     assert len(emulator.charges()) == 1
@@ -296,7 +296,7 @@ async def test_what_a_provider_says_holds_no_key(provider: OpenAIProvider, emula
 async def test_the_limit_has_the_name_that_the_server_knows(base_url: str | None, field: str, sent: str) -> None:
     """OpenAI itself gets the new name, other servers the old one, and a setting decides otherwise."""
     provider = connect("p", settings(base_url, max_tokens_field=field), answer_bytes=1_024)
-    assert provider._limit_field == sent
+    assert provider.form.dialect.limit_field == sent
     await provider.aclose()
 
 

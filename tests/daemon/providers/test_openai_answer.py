@@ -1,11 +1,12 @@
 """Answers of OpenAI and of servers that speak nearly like it."""
 
-import math
+import json
 
 import pytest
-from aigend.providers.openai_answer import Collected, UnreadableAnswerError, reply_from, reported_cost, usage_from
+from aigend.providers.openai_answer import Collected, FailedAnswerError, UnreadableAnswerError, reply_from
 from aigend.providers.port import TextDelta, ThinkingDelta, ToolCallDone
-from aigend.types import FinishReason, TokenUsage
+from aigend.providers.surrogates import PairJoiner
+from aigend.types import FinishReason
 
 
 def body(finish: str | None = "stop", *, usage=None, **message) -> dict:
@@ -57,60 +58,6 @@ def test_what_is_no_completion_is_unreadable(broken) -> None:
         reply_from(broken)
 
 
-USAGES = {
-    "cached inside prompt": (
-        {"prompt_tokens": 100, "completion_tokens": 9, "total_tokens": 109, "prompt_tokens_details": {"cached_tokens": 64}},
-        TokenUsage(input=36, cache_read=64, output=9),
-    ),
-    "reasoning inside completion": (
-        {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 14, "completion_tokens_details": {"reasoning_tokens": 7}},
-        TokenUsage(input=5, output=9, reasoning=7),
-    ),
-    "reasoning beside completion": (
-        {"prompt_tokens": 5, "completion_tokens": 9, "total_tokens": 21, "completion_tokens_details": {"reasoning_tokens": 7}},
-        TokenUsage(input=5, output=16, reasoning=7),
-    ),
-    "written": (
-        {"prompt_tokens": 50, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 10, "cache_write_tokens": 30}},
-        TokenUsage(input=10, cache_read=10, cache_write_5m=30, output=1),
-    ),
-    "searches": ({"prompt_tokens": 1, "completion_tokens": 1, "num_search_queries": 3}, TokenUsage(input=1, output=1, searches=3)),
-    "null details": ({"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": None}, TokenUsage(input=1, output=1)),
-    "negative stays visible": ({"prompt_tokens": -1, "completion_tokens": 5, "total_tokens": 9}, TokenUsage(input=-1, output=5)),
-    "no numbers": ({"prompt_tokens": "7", "completion_tokens": 5}, None),
-    "a flag is no number": ({"prompt_tokens": True, "completion_tokens": 5}, None),
-    "half": ({"prompt_tokens": 7}, None),
-    "nothing": (None, None),
-}
-
-
-@pytest.mark.parametrize("name", USAGES)
-def test_usage_is_normalised_once(name: str) -> None:
-    """Every spelling ends in disjoint buckets, with bad counts left for the ledger to see."""
-    told, meant = USAGES[name]
-    assert usage_from(told) == meant
-
-
-@pytest.mark.parametrize(
-    ("cost", "nanos"),
-    [
-        (0.0618, 61_800_000),
-        ({"total_cost": 0.005, "input_tokens_cost": 0.001}, 5_000_000),
-        (0, 0),
-        (-1, None),
-        (math.nan, None),
-        (math.inf, None),
-        (2_000_000, None),
-        ("0.1", None),
-        (None, None),
-        (True, None),
-    ],
-)
-def test_a_stated_cost_is_taken_exactly(cost, nanos: int | None) -> None:
-    """US dollars become nano-dollars by decimals, and nonsense is no cost."""
-    assert reported_cost({"cost": cost}) == nanos
-
-
 def stream(*deltas: dict) -> tuple[list, Collected]:
     """Return the events of some deltas, and what they came to."""
     collected = Collected()
@@ -148,3 +95,36 @@ def test_deltas_come_as_they_are() -> None:
     events, collected = stream({"content": "é"}, {"reasoning_content": "hm"}, {"refusal": "no"}, {"content": ""}, {})
     assert events == [TextDelta("é"), ThinkingDelta("hm"), TextDelta("no")]
     assert collected.seen_bytes == 6
+
+
+def test_a_character_split_between_two_events_comes_whole() -> None:
+    """A surrogate pair whose halves come in two events is one character of the second delta, and of the answer."""
+    events, collected = stream({"content": "hi \ud83d"}, {"content": "\ude00!"}, {"reasoning_content": "\ud83d"}, {"content": ""})
+    assert events == [TextDelta("hi "), TextDelta("\U0001f600!")]
+    *_, thinking, reply = [*collected.ending()]
+    assert thinking == ThinkingDelta("\ufffd")
+    assert [part.content.text for part in reply.parts] == ["\ufffd", "hi \U0001f600!"]
+    assert json.dumps([event.text for event in events], ensure_ascii=False).encode()
+
+
+def test_control_without_the_joiner_no_encoding_holds_the_delta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: pieces passed on as they come hold half a character, which can't be sent to anybody."""
+    monkeypatch.setattr(PairJoiner, "take", lambda _, piece: piece)
+    events, _ = stream({"content": "hi \ud83d"}, {"content": "\ude00!"})
+    with pytest.raises(UnicodeEncodeError):
+        events[0].text.encode()
+
+
+def test_a_half_at_the_very_end_is_replaced() -> None:
+    """An answer cut inside a character ends with U+FFFD, in its deltas and as a whole."""
+    events, collected = stream({"content": "hi \ud83d"})
+    ending = [*collected.ending()]
+    assert [*events, ending[0]] == [TextDelta("hi "), TextDelta("\ufffd")]
+    assert ending[-1].parts[0].content.text == "hi \ufffd"
+
+
+def test_an_error_in_place_of_an_answer_is_told() -> None:
+    """A router that answers 200 with an error of its own has failed, and says how."""
+    with pytest.raises(FailedAnswerError) as caught:
+        reply_from({"error": {"code": 502, "message": "upstream"}})
+    assert caught.value.told["code"] == 502

@@ -5,14 +5,18 @@ import dataclasses
 import json
 
 import pytest
+from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
+from aigend.providers.openai_dialect import Dialect, dialect_of
 from aigend.providers.openai_request import check_request, request_body
+from aigend.providers.port import ProviderCall
 from aigend.types import (
     CompletionRequest,
     Document,
     Image,
     Message,
     Part,
+    PromptCachePlan,
     PromptCaching,
     ReasoningEffort,
     ResponseFormat,
@@ -29,6 +33,7 @@ from aigend.types import (
 
 from tests.daemon.providers.asking import request
 
+PLAIN = Dialect(limit_field="max_tokens", cache_fields=False)
 PNG = b"\x89PNG\r\n\x1a\n"
 NOT_SENT = {  # what shapes routing, caching and accounting, not the provider's body
     "sample_index",
@@ -52,8 +57,9 @@ NOT_SENT = {  # what shapes routing, caching and accounting, not the provider's 
 
 def body(asked: CompletionRequest, *, stream: bool = False) -> dict:
     """Return the body of a request that passes the check."""
-    check_request(asked)
-    return request_body(asked, model="m", max_output_tokens=50, limit_field="max_tokens", stream=stream)
+    check_request(asked, PLAIN)
+    sent = ProviderCall(request=asked, model="m", max_output_tokens=50, timeout_s=1.0, request_id="r")
+    return request_body(sent, PLAIN, stream=stream)
 
 
 def message(role: Role, *contents: object) -> Message:
@@ -157,7 +163,9 @@ def test_json_and_text_formats() -> None:
 
 
 REFUSED = {
-    "messages[0].parts[0].document": {"messages": (message(Role.USER, Document(data=b"%PDF")),)},
+    "messages[0].parts[0].document": {"messages": (message(Role.ASSISTANT, Document(data=b"%PDF")),)},
+    "messages[0].parts[0].document.url": {"messages": (message(Role.USER, Document(url="https://example.com/a.pdf")),)},
+    "messages[0].parts[0].document.media_type": {"messages": (message(Role.USER, Document(data=b"PK")),)},
     "messages[0].parts[1].thinking": {"messages": (message(Role.ASSISTANT, Text("a"), Thinking(text="hm")),)},
     "messages[0].parts[0].image": {"messages": (message(Role.ASSISTANT, Image(data=PNG)),)},
     "messages[0].parts[0].text": {"messages": (message(Role.TOOL, Text("a")),)},
@@ -175,20 +183,20 @@ REFUSED = {
 def test_what_cannot_be_sent_is_refused_by_name(field: str) -> None:
     """A part or wish that the format can't hold is CAPABILITY_MISSING and names its place; nothing is dropped in silence."""
     with pytest.raises(DomainError) as caught:
-        check_request(request(**REFUSED[field]))
+        check_request(request(**REFUSED[field]), PLAIN)
     assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.CAPABILITY_MISSING, field)
 
 
 def test_an_image_of_unknown_bytes_is_refused() -> None:
     """Bytes without a stated or visible type are no image that can be sent."""
     with pytest.raises(DomainError, match=r"image\.media_type unknown"):
-        check_request(request(messages=(message(Role.USER, Image(data=b"????")),)))
+        check_request(request(messages=(message(Role.USER, Image(data=b"????")),)), PLAIN)
 
 
 @pytest.mark.parametrize("wish", [PromptCaching(), PromptCaching(enabled=True)])
 def test_caching_that_happens_anyway_may_be_wished_for(wish: PromptCaching) -> None:
     """Such providers cache prefixes by themselves."""
-    check_request(request(prompt_caching=wish))
+    check_request(request(prompt_caching=wish), PLAIN)
 
 
 BAD_JSON = {
@@ -205,7 +213,7 @@ BAD_JSON = {
 def test_options_cannot_contradict_the_request(field: str) -> None:
     """JSON that is none, and options that would change what was reserved, are INVALID_REQUEST with the field's name."""
     with pytest.raises(DomainError) as caught:
-        check_request(request(**BAD_JSON[field]))
+        check_request(request(**BAD_JSON[field]), PLAIN)
     assert (caught.value.reason, caught.value.metadata["field"]) == (Reason.INVALID_REQUEST, field)
 
 
@@ -226,3 +234,84 @@ def test_every_field_is_sent_or_known_not_to_be() -> None:
         "provider_options_json",
     }
     assert {field.name for field in dataclasses.fields(CompletionRequest)} == sent_or_refused | NOT_SENT
+
+
+def test_documents_travel_as_files() -> None:
+    """A document's bytes carry their type and a name that ends like it."""
+    asked = request(
+        messages=(
+            message(
+                Role.USER,
+                Document(data=b"%PDF-1.7", title="plan"),
+                Document(data=b"a,b", media_type="text/csv; charset=utf-8", title="Table.CSV"),
+                Text("?"),
+            ),
+        )
+    )
+    pdf, table, text = body(asked)["messages"][0]["content"]
+    data = base64.b64encode(b"%PDF-1.7").decode()
+    assert pdf == {"type": "file", "file": {"filename": "plan.pdf", "file_data": f"data:application/pdf;base64,{data}"}}
+    assert table["file"]["filename"] == "Table.CSV"
+    assert table["file"]["file_data"].startswith("data:text/csv;base64,")
+    assert text == {"type": "text", "text": "?"}
+
+
+KEYED = PromptCachePlan(prefix_key="p-1")
+HOUR = Message(Role.USER, (Part(Text("a"), prompt_cache_mark_s=3_600), Part(Text("b"), prompt_cache_mark_s=300)))
+
+
+def cached_fields(asked: CompletionRequest, dialect: Dialect, plan: PromptCachePlan = KEYED) -> dict:
+    """Return what of a body steers the provider's prompt cache."""
+    check_request(asked, dialect)
+    sent = ProviderCall(request=asked, model="m", max_output_tokens=50, timeout_s=1.0, request_id="r", prompt_cache=plan)
+    whole = request_body(sent, dialect, stream=False)
+    return {name: value for name, value in whole.items() if name.startswith("prompt_cache")}
+
+
+def test_the_cache_key_goes_to_servers_that_know_it() -> None:
+    """Requests that share a prefix share its key; there is none without a prefix, or for a server that may refuse it."""
+    assert cached_fields(request(), Dialect()) == {"prompt_cache_key": "p-1"}
+    assert cached_fields(request(), PLAIN) == {}
+    assert cached_fields(request(), Dialect(), PromptCachePlan()) == {}
+
+
+def test_the_callers_own_cache_key_wins() -> None:
+    """An option of the same name is the caller's, and stays."""
+    given = request(provider_options_json='{"prompt_cache_key": "mine"}')
+    assert cached_fields(given, Dialect()) == {"prompt_cache_key": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "retention"),
+    [
+        (request(prompt_caching=PromptCaching(ttl_s=3_600)), {"prompt_cache_retention": "24h"}),
+        (request(prompt_caching=PromptCaching(ttl_s=300)), {}),
+        (request(messages=(HOUR,)), {"prompt_cache_retention": "24h"}),
+        (request(system=(Part(Text("s"), prompt_cache_mark_s=0),)), {}),
+    ],
+)
+def test_an_hour_is_asked_for_and_five_minutes_are_kept_anyway(asked: CompletionRequest, retention: dict) -> None:
+    """OpenAI keeps prefixes for five minutes by itself; longer is asked for."""
+    assert cached_fields(asked, Dialect(), PromptCachePlan()) == retention
+
+
+def test_nobody_keeps_a_prefix_for_a_day_on_our_word() -> None:
+    """A lifetime above what can be asked for is refused by name."""
+    with pytest.raises(DomainError, match=r"prompt_caching\.ttl 90000 s"):
+        check_request(request(prompt_caching=PromptCaching(ttl_s=90_000)), Dialect())
+
+
+@pytest.mark.parametrize(
+    ("base_url", "setting", "sent"),
+    [
+        ("https://api.openai.com/v1", "auto", True),
+        ("https://x.openai.azure.com/openai/v1", "auto", True),
+        ("https://openai.com.example.com/v1", "auto", False),
+        ("http://127.0.0.1:8000/v1", "auto", False),
+        ("http://127.0.0.1:8000/v1", "send", True),
+        ("https://api.openai.com/v1", "omit", False),
+    ],
+)
+def test_who_gets_the_cache_fields(base_url: str, setting: str, *, sent: bool) -> None:
+    """OpenAI's own hosts do, others do where the settings say so."""
+    assert dialect_of(ProviderSettings(base_url=base_url, prompt_cache_fields=setting), base_url).cache_fields is sent

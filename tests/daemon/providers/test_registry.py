@@ -5,16 +5,26 @@ import subprocess
 import sys
 
 import pytest
-from aigend.config import ProviderSettings
+from aigend.config import KeySource, ProviderSettings
 from aigend.errors import DomainError, Reason
 from aigend.providers.address import on_loopback
-from aigend.providers.registry import ProviderRegistry, with_environment
+from aigend.providers.registry import ProviderRegistry
 from pydantic import SecretStr
 
 from tests.daemon.providers.asking import call
 from tests.emulator_server import RunningEmulator
 
 WITH_KEY = ProviderSettings(api_key=SecretStr("sk-test"))
+THREE_KEYS = tuple(
+    KeySource(env=f"KEY_{number}", value=value) for number, value in enumerate((SecretStr("a"), None, SecretStr("c")), 1)
+)
+
+
+async def only(registry: ProviderRegistry, name: str):
+    """Return the provider of the only account."""
+    (account,) = await registry.ready(name)
+    assert account.number == 1
+    return account.provider
 
 
 async def test_a_provider_is_built_once_when_first_needed(emulator: RunningEmulator) -> None:
@@ -22,10 +32,11 @@ async def test_a_provider_is_built_once_when_first_needed(emulator: RunningEmula
     registry = ProviderRegistry({"local": ProviderSettings(base_url=emulator.base_url)}, answer_bytes=10_000)
     assert not registry.loaded("local")
     first, second = await asyncio.gather(registry.ready("local"), registry.ready("local"))
-    assert first is second is registry.get("local") is await registry.ready("local")
+    assert first is second is await registry.ready("local")
     assert registry.loaded("local")
-    assert (await first.complete(call())).parts
-    assert (first.name, first.adapter) == ("local", "openai")
+    provider = await only(registry, "local")
+    assert (await provider.complete(call())).parts
+    assert (provider.name, provider.adapter) == ("local", "openai")
     await registry.aclose()
 
 
@@ -63,10 +74,10 @@ async def test_closing_while_loading_is_harmless() -> None:
 async def test_other_settings_replace_only_what_changed() -> None:
     """An unchanged provider stays, a changed one is built anew, a removed one is gone; nothing is closed under a call."""
     registry = ProviderRegistry({"a": WITH_KEY, "b": WITH_KEY, "c": WITH_KEY}, answer_bytes=10_000)
-    before = {name: await registry.ready(name) for name in registry.names}
-    registry.use({"a": WITH_KEY, "b": ProviderSettings(api_key=SecretStr("sk-other"))})
-    assert await registry.ready("a") is before["a"]
-    assert await registry.ready("b") is not before["b"]
+    before = {name: await only(registry, name) for name in registry.names}
+    assert registry.use({"a": WITH_KEY, "b": ProviderSettings(api_key=SecretStr("sk-other"))}) == {"b", "c"}
+    assert await only(registry, "a") is before["a"]
+    assert await only(registry, "b") is not before["b"]
     assert not registry.configured("c")
     assert not before["b"]._client.is_closed()
     await registry.aclose()
@@ -87,6 +98,46 @@ async def test_a_provider_built_from_old_settings_is_not_kept() -> None:
     await registry.aclose()
 
 
+async def test_each_key_has_an_account_over_the_same_connections(emulator: RunningEmulator) -> None:
+    """Keys are told apart by their place in the settings; one that is missing is left out and named, never shown."""
+    registry = ProviderRegistry({"local": ProviderSettings(base_url=emulator.base_url, keys=THREE_KEYS)}, answer_bytes=10_000)
+    accounts = await registry.ready("local")
+    assert [account.number for account in accounts] == [1, 3]
+    assert [account.provider._client.api_key for account in accounts] == ["a", "c"]
+    first, second = (account.provider._client._client._transport for account in accounts)
+    assert first is second
+    for account in accounts:
+        assert (await account.provider.complete(call())).parts
+    await registry.aclose()
+    assert all(account.provider._client.is_closed() for account in accounts)
+
+
+async def test_other_providers_have_connections_of_their_own(emulator: RunningEmulator) -> None:
+    """Two names for one address share nothing: one may be changed and closed without the other."""
+    settings = ProviderSettings(base_url=emulator.base_url)
+    registry = ProviderRegistry({"a": settings, "b": settings}, answer_bytes=10_000)
+    first, second = [(await only(registry, name))._client._client._transport for name in registry.names]
+    assert first is not second
+    await registry.aclose()
+
+
+async def test_a_provider_that_can_not_be_built_is_tried_again() -> None:
+    """What went wrong while building is told to whoever waits, and nothing is left behind."""
+    unusable = WITH_KEY.model_copy(update={"adapter": "gone"})
+    registry = ProviderRegistry({"a": unusable}, answer_bytes=10_000)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            await registry.ready("a")
+    assert not registry.loaded("a")
+    await registry.aclose()
+
+
+def test_clouds_find_their_own_keys() -> None:
+    """A provider whose adapter looks for credentials itself needs none of ours."""
+    registry = ProviderRegistry({"a": ProviderSettings(adapter="bedrock"), "b": ProviderSettings()}, answer_bytes=10_000)
+    assert [registry.configured(name) for name in ("a", "b")] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("providers", "name", "told"),
     [
@@ -94,6 +145,7 @@ async def test_a_provider_built_from_old_settings_is_not_kept() -> None:
         ({"a": WITH_KEY}, "b", "provider b is not configured; configured: a"),
         ({"openai": ProviderSettings()}, "openai", "provider openai has no key; .*or the environment variable OPENAI_API_KEY"),
         ({"x": ProviderSettings(base_url="https://example.com")}, "x", "provider x has no key"),
+        ({"x": ProviderSettings(keys=(KeySource(env="NOT_SET"),))}, "x", "provider x has no key; .*or providers.x.keys"),
     ],
 )
 async def test_a_missing_provider_says_where_a_key_may_come_from(providers, name: str, told: str) -> None:
@@ -103,27 +155,6 @@ async def test_a_missing_provider_says_where_a_key_may_come_from(providers, name
     with pytest.raises(DomainError, match=told) as caught:
         await registry.ready(name)
     assert caught.value.reason is Reason.PROVIDER_NOT_CONFIGURED
-    with pytest.raises(DomainError):
-        registry.get(name)
-
-
-def test_the_environment_is_enough_for_openai() -> None:
-    """OPENAI_API_KEY and OPENAI_BASE_URL make a provider without settings."""
-    made = with_environment({}, {"OPENAI_API_KEY": "sk-env", "OPENAI_BASE_URL": "https://example.com/v1"})["openai"]
-    assert made.api_key.get_secret_value() == "sk-env"
-    assert made.base_url == "https://example.com/v1"
-    assert "sk-env" not in repr(made)
-    assert with_environment({}, {"OPENAI_API_KEY": " "}) == {}
-
-
-def test_settings_win_over_the_environment() -> None:
-    """A key or an address in the settings is not mixed with the environment's; a bare section is completed."""
-    environment = {"OPENAI_API_KEY": "sk-env"}
-    local = ProviderSettings(base_url="http://127.0.0.1:1/v1")
-    assert with_environment({"openai": WITH_KEY}, environment) == {"openai": WITH_KEY}
-    assert with_environment({"openai": local}, environment) == {"openai": local}
-    completed = with_environment({"openai": ProviderSettings(timeout_s=5.0)}, environment)["openai"]
-    assert (completed.api_key.get_secret_value(), completed.timeout_s) == ("sk-env", 5.0)
 
 
 def test_the_registry_itself_imports_no_sdk() -> None:

@@ -208,6 +208,32 @@ def test_bundled_models_are_sound():
         assert not model.max_output_tokens or model.default_max_output_tokens <= model.max_output_tokens
 
 
+def test_shortest_cached_prefixes_are_those_of_the_providers():
+    """What a provider's prompt cache keeps at least is known for those models that its pages name, and 0 where they don't."""
+    models = {model.full_name: model.min_cacheable_tokens for model in bundled_models().models}
+    expected = {
+        "anthropic/claude-opus-5": 512,
+        "anthropic/claude-sonnet-4-5": 1_024,
+        "anthropic/claude-opus-4-5": 4_096,
+        "anthropic/claude-haiku-4-5": 4_096,
+        "anthropic/claude-sonnet-5-5": 0,
+        "openai/gpt-4o": 1_024,
+        "openai/gpt-3.5-turbo": 0,
+        "google/gemini-2.5-pro": 2_048,
+        "google/gemini-3.8-flash": 4_096,
+        "google/gemini-4-argon": 6_144,
+    }
+    assert {name: models[name] for name in expected} == expected
+
+
+def test_perplexity_is_reached_through_its_agent_api():
+    """The agent's model is named as the Agent API names it, and its short name means the same."""
+    catalog = _catalog(ALL_PROVIDERS)
+    assert catalog.resolve("", "perplexity").id == "perplexity/sonar"
+    assert catalog.resolve("perplexity/sonar", "") is catalog.resolve("", "perplexity")
+    assert catalog.resolve("perplexity/anthropic/claude-sonnet-4-5", "").id == "anthropic/claude-sonnet-4-5"
+
+
 def test_models_are_values():
     """Equal facts are equal models, and none can be changed."""
     model = _catalog().resolve("gpt-4o", "")

@@ -94,7 +94,7 @@ async def served(folder: Path, **changes) -> AsyncIterator[Served]:
             return house.engine.snapshot
 
         listener = Listener(
-            completion=CompletionServicer(house.engine, tracer=tracer, clock=house.clock),
+            completion=CompletionServicer(house.engine, meter=house.meter, tracer=tracer, clock=house.clock),
             cache=CacheServicer(house.cache, WireCodec(), snapshot),
             usage=UsageServicer(house.ledger, snapshot, clock=house.clock),
             model=ModelServicer(snapshot, clock=house.clock),

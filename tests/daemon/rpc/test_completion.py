@@ -208,6 +208,14 @@ async def test_batch_answers_in_order_each_with_its_own_end(front: Served) -> No
     assert (results[2].response.text, results[2].response.request_id) == ("answer to: third", "b/2")
 
 
+async def test_failed_items_of_a_batch_are_counted_as_failures(front: Served) -> None:
+    """An item that ends with an error counts by its reason, although the batch itself ends well."""
+    front.house.one.will(ProviderFault(FaultKind.AUTH, "no", provider="one", status=401))
+    batch = pb.BatchCompleteRequest(completions=[asked("first"), asked("")])
+    await front.completion.BatchComplete(batch, metadata=_as_id("b"))
+    assert front.house.meter._failed == {"PROVIDER_REFUSED": 1, "INVALID_REQUEST": 1}
+
+
 async def test_equal_items_of_a_batch_are_paid_once(front: Served) -> None:
     """Items that ask the same share one call, and every one is counted."""
     results = (await front.completion.BatchComplete(pb.BatchCompleteRequest(completions=[asked()] * 5))).results

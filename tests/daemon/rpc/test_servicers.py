@@ -93,8 +93,7 @@ class TestCache:
 
 
 async def _stored(front: Served) -> None:
-    while front.house.sharing._chores:
-        await next(iter(front.house.sharing._chores))
+    await front.house.cache.write_kept()
 
 
 class TestUsage:

@@ -1,6 +1,9 @@
 """The writer: groups, savepoints, durability, and what happens when writing fails."""
 
 import asyncio
+import contextlib
+import errno
+import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -9,7 +12,8 @@ import pytest
 from aigend.errors import Reason
 from aigend.storage import group_commit
 from aigend.storage.failure import StorageFailure, is_storage_error
-from aigend.storage.group_commit import GroupCommitWriter
+from aigend.storage.group_commit import OPERATION_BYTES, GroupCommitWriter
+from aigend.storage.promise import Promise
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -241,3 +245,175 @@ def test_only_storage_errors_are_storage_errors():
     corrupt = sqlite3.DatabaseError("malformed")
     corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     assert is_storage_error(corrupt)
+
+
+PROMISE_BYTES = 100_000
+
+
+@pytest.fixture
+def promising(tmp_path):
+    """Return a writer that keeps room for what is promised."""
+    made = GroupCommitWriter(lambda: connect(tmp_path / "items.db"), name="items", promise_bytes=PROMISE_BYTES)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """Return the most bytes that the disk gives to a file at once, which a test may change."""
+    most = {"bytes": 10**9}
+    give = os.posix_fallocate
+
+    def allocate(descriptor, offset, size):
+        if offset + size > most["bytes"]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        give(descriptor, offset, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    return most
+
+
+async def together(writer: GroupCommitWriter, *submits):
+    """Return how operations end that stand in one group, which comes after another one."""
+    begun, gate = threading.Event(), threading.Event()
+    first = writer.submit(lambda connection: (begun.set(), gate.wait(5)), size=0)
+    await asyncio.to_thread(begun.wait, 5)
+    waiting = [submit() for submit in submits]
+    gate.set()
+    await first
+    return await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def keeping(writer: GroupCommitWriter, text: str, **how):
+    """Return what submits a promised row."""
+    return lambda: writer.submit(put(text), promise=Promise.KEPT, **how)
+
+
+async def test_promised_operation_is_written_where_its_group_found_no_room(promising, tmp_path):
+    """Of a group that was full and rolled back whole, what was promised is written after all, in its lean form."""
+    await promising.submit(put("a"), promise=Promise.MADE)
+    kept, other, full = await together(
+        promising,
+        keeping(promising, "large", lean=put("lean")),
+        lambda: promising.submit(put("other")),
+        lambda: promising.submit(failing(promising, sqlite3.SQLITE_FULL, "database or disk is full")),
+    )
+    assert isinstance(kept, int)
+    assert {other.reason, full.reason} == {Reason.STORAGE_FULL}
+    assert texts(tmp_path / "items.db") == ["a", "lean"]
+    assert promising.failed is not None
+    await promising.submit(put("b"), promise=Promise.MADE)
+    assert promising.failed is None
+
+
+async def test_failed_sync_is_not_tried_again_for_a_promise(promising, tmp_path):
+    """A group that failed for anything but room is over, promised or not."""
+    results = await together(
+        promising,
+        keeping(promising, "a"),
+        lambda: promising.submit(failing(promising, sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error")),
+    )
+    assert {result.reason for result in results} == {Reason.STORAGE_DAMAGED}
+    assert texts(tmp_path / "items.db") == []
+
+
+async def test_promised_operation_that_finds_no_room_is_told(promising):
+    """Where even by itself it does not fit, its waiter gets STORAGE_FULL."""
+    full = failing(promising, sqlite3.SQLITE_FULL, "database or disk is full")
+    with pytest.raises(StorageFailure) as caught:
+        await promising.submit(full, promise=Promise.KEPT)
+    assert caught.value.reason is Reason.STORAGE_FULL
+
+
+async def test_promise_is_refused_before_it_is_written(promising, disk, tmp_path):
+    """Without room for it and for what it promises an operation is not begun; it is again as soon as there is room."""
+    disk["bytes"] = 0
+    with pytest.raises(StorageFailure) as caught:
+        await promising.submit(put("a"), promise=Promise.MADE)
+    assert caught.value.reason is Reason.STORAGE_FULL
+    assert promising.failed is not None
+    assert not promising.failed.lasting
+    assert texts(tmp_path / "items.db") == []
+    disk["bytes"] = 10**9
+    await promising.submit(put("a"), promise=Promise.MADE)
+    assert promising.failed is None
+
+
+async def test_as_many_are_promised_as_there_is_room_for(promising, disk, tmp_path):
+    """Of a group that asks for more than there is, some are refused; what was promised the others is written."""
+    disk["bytes"] = 1_000_000
+    made = await together(
+        promising, *(lambda text=str(number): promising.submit(put(text), promise=Promise.MADE) for number in range(20))
+    )
+    promised = [result for result in made if isinstance(result, int)]
+    assert 2 <= len(promised) < 10
+    assert promising.failed is not None
+    disk["bytes"] = 0
+    kept = await together(promising, *(keeping(promising, f"end of {number}" * 5_000) for number in promised))
+    assert [type(result) for result in kept] == [int] * len(promised)
+    assert len(texts(tmp_path / "items.db")) == 2 * len(promised)
+    assert promising.failed is not None  # room for a promise that was kept says nothing of another one
+
+
+async def test_promised_operation_larger_than_its_room_is_done_lean(promising, disk, tmp_path):
+    """What is above the promise needs room that is there; else the lean form is written."""
+    for text in ("a", "b"):
+        await promising.submit(put(text), promise=Promise.MADE)
+    await keeping(promising, "large", size=PROMISE_BYTES + 500_000, lean=put("lean"))()
+    disk["bytes"] = 0
+    await keeping(promising, "also large", size=PROMISE_BYTES + 500_000_000, lean=put("lean as well"))()
+    assert texts(tmp_path / "items.db") == ["a", "b", "large", "lean as well"]
+
+
+async def test_large_operation_that_finds_no_room_stops_nothing(promising, disk, tmp_path):
+    """It is refused alone, and others go on."""
+    disk["bytes"] = 2_000_000
+    with pytest.raises(StorageFailure) as caught:
+        await promising.submit(put("large"), size=10_000_000)
+    assert caught.value.reason is Reason.STORAGE_FULL
+    assert promising.failed is None
+    await promising.submit(put("a"), promise=Promise.MADE)
+    assert texts(tmp_path / "items.db") == ["a"]
+
+
+async def test_small_operation_does_not_say_that_there_is_room(promising, disk):
+    """What fits although no promise would leaves the failure standing."""
+    disk["bytes"] = OPERATION_BYTES + PROMISE_BYTES // 2
+    await promising.submit(put("a"))
+    with pytest.raises(StorageFailure):
+        await promising.submit(put("b"), promise=Promise.MADE)
+    await promising.submit(put("c"), size=1)
+    assert promising.failed is not None
+
+
+async def test_disk_that_breaks_while_room_is_asked_for_is_broken(promising, monkeypatch):
+    """An error of the disk that is not lack of room ends all writing, and later lack of room does not cover it."""
+
+    def broken(descriptor, offset, size):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "posix_fallocate", broken)
+    results = await together(
+        promising, lambda: promising.submit(put("a"), promise=Promise.MADE), keeping(promising, "b"), keeping(promising, "c")
+    )
+    assert {result.reason for result in results} == {Reason.STORAGE_DAMAGED}
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        promising._begin_failure(connection, [], OSError(errno.ENOSPC, "No space left on device"))
+    assert promising.failed is not None
+    assert promising.failed.lasting
+
+
+async def test_checkpoint_without_room_is_no_failure(promising):
+    """The log stays as it is; a commit needs room in the log alone."""
+
+    class Full:
+        def execute(self, statement):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+        in_transaction = False
+
+    promising._checkpoint(Full(), "PASSIVE")
+    assert promising.failed is None

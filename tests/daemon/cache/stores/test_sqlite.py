@@ -85,7 +85,7 @@ async def test_entries_outlive_a_restart(tmp_path: Path) -> None:
 
 
 async def test_a_key_that_is_not_there_needs_no_disk(tmp_path: Path) -> None:
-    """Once the keys of an earlier run are learnt, strange keys are denied without the disk, and known ones, old or new, are found."""
+    """Once the keys of an earlier run are learnt, strange ones are denied without the disk, and known ones are found."""
     await fill(tmp_path / "cache.db")
     async with opened(tmp_path / "cache.db") as store:
         async with asyncio.timeout(5):
