@@ -30,7 +30,8 @@ class Measured:
 
 async def measure(folder: Path, *, rounds: int, seconds: float) -> Measured:
     """Measure everything, printing what there is so far."""
-    with processes.emulator() as base_url:
+    with processes.emulator() as emulator:
+        base_url = emulator.base_url
         cells = await hot_path.measure(folder, base_url, rounds=rounds, seconds=seconds)
         print_cells(cells)
         disk_us = await disk_hit.measure(folder, base_url)

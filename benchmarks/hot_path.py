@@ -1,10 +1,8 @@
 """Repeated and respelled cached calls beside the echo, cells interleaved, ratios taken round by round."""
 
 import itertools
-import os
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +52,7 @@ async def measure(folder: Path, base_url: str, *, rounds: int, seconds: float) -
         }
         await cells["repeat"].once()
         await cells["repeat"].once()
-        with _placed(echo, daemon):
+        with processes.placed(echo.pid, daemon.pid):
             for cell in cells.values():
                 await cell.run(concurrency=16, seconds=seconds)
             await _interleave(cells, result, rounds=rounds, seconds=seconds)
@@ -65,18 +63,6 @@ async def measure(folder: Path, base_url: str, *, rounds: int, seconds: float) -
         for cell in cells.values():
             await cell.close()
     return result
-
-
-@contextmanager
-def _placed(*servers: processes.Running) -> Iterator[None]:
-    """Keep the servers on one core and the load, this process, on another: a serial caller's latency is mostly their wake-up."""
-    for server in servers:
-        processes.pin(server.pid, processes.DAEMON_CORE)
-    processes.pin(os.getpid(), processes.LOAD_CORE)
-    try:
-        yield
-    finally:
-        processes.pin(os.getpid(), None)
 
 
 def _cell(running: processes.Running, requests: Iterator[bytes]) -> Cell:

@@ -33,9 +33,15 @@ class Miss:
 
 
 async def measure(folder: Path, *, rounds: int, seconds: float) -> Miss:
-    """Return medians over interleaved rounds."""
-    with processes.emulator() as base_url, processes.daemon(folder / "miss", base_url=base_url, settings=LIMITS) as daemon:
-        direct = _Direct(base_url)
+    """Return medians over interleaved rounds.
+
+    One caller: the daemon has one core, load and emulator the other. 64 callers: all processes share all cores.
+    """
+    with (
+        processes.emulator() as emulator,
+        processes.daemon(folder / "miss", base_url=emulator.base_url, settings=LIMITS) as daemon,
+    ):
+        direct = _Direct(emulator.base_url)
         cell = Cell(socket=daemon.socket, pid=daemon.pid, requests=_unique(), account=account())
         await cell.run(concurrency=8, seconds=seconds / 2)
         await _closed_loop(direct.call, concurrency=8, seconds=seconds / 2)
@@ -44,9 +50,10 @@ async def measure(folder: Path, *, rounds: int, seconds: float) -> Miss:
             sdk = await _closed_loop(direct.call, concurrency=concurrency, seconds=seconds)
             return sdk, await cell.run(concurrency=concurrency, seconds=seconds)
 
-        one = [await pair(1) for _ in range(rounds)]
+        with processes.placed(daemon.pid, beside_load=(emulator.pid,)):
+            one = [await pair(1) for _ in range(rounds)]
         many = [await pair(64) for _ in range(rounds)]
-        emulator_rps = (await _emulator_alone(base_url, seconds=seconds))[0]
+        emulator_rps = (await _emulator_alone(emulator.base_url, seconds=seconds))[0]
         await cell.close()
         await direct.close()
     return Miss(

@@ -28,6 +28,14 @@ class Running:
     ready_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Emulating:
+    """An emulator that serves."""
+
+    pid: int
+    base_url: str
+
+
 @contextmanager
 def process(
     command: list[str], *, environ: dict[str, str] | None = None, log: Path | None = None
@@ -58,12 +66,12 @@ def echo(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def emulator(*, truth: Path | None = None, flags: tuple[str, ...] = ()) -> Iterator[str]:
-    """Run the emulator and yield its base URL."""
+def emulator(*, truth: Path | None = None, flags: tuple[str, ...] = ()) -> Iterator[Emulating]:
+    """Run the emulator."""
     command = [sys.executable, "-m", "aigen_emulator", "--port", "0", *flags, *(("--truth", str(truth)) if truth else ())]
     with process(command) as child:
         assert child.stdout is not None
-        yield json.loads(child.stdout.readline())["base_url"]
+        yield Emulating(child.pid, json.loads(child.stdout.readline())["base_url"])
 
 
 @contextmanager
@@ -89,6 +97,24 @@ def daemon(folder: Path, *, base_url: str | None, settings: dict[str, object] | 
                 raise RuntimeError("aigend did not start: " + (folder / "log").read_text())
             time.sleep(0.005)
         yield Running(child.pid, str(socket), time.monotonic() - began)
+
+
+@contextmanager
+def placed(*servers: int, beside_load: tuple[int, ...] = ()) -> Iterator[None]:
+    """Keep servers on one core and the load, this process, on another: a serial caller's latency is mostly their wake-up.
+
+    Args:
+        servers: Processes on the first core.
+        beside_load: Processes on the load's core.
+    """
+    cores = dict.fromkeys(servers, DAEMON_CORE) | dict.fromkeys((*beside_load, os.getpid()), LOAD_CORE)
+    for pid, core in cores.items():
+        pin(pid, core)
+    try:
+        yield
+    finally:
+        for pid in cores:
+            pin(pid, None)
 
 
 def pin(pid: int, core: int | None) -> None:

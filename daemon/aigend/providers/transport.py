@@ -6,6 +6,7 @@ small part of that. Which bytes may leave, how many may come and what they mean 
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -60,7 +61,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         with _translated():
             answer = await session.request(
                 request.method,
-                URL(str(request.url), encoded=True),
+                _address(str(request.url)),
                 headers=request.headers.multi_items(),
                 data=body or None,
                 allow_redirects=False,
@@ -100,6 +101,12 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def _on_leaving(self, session: object, context: object, params: Any) -> None:  # noqa: ARG002 - aiohttp's shape
         if params.method != "CONNECT":  # asking a proxy for a tunnel sends nothing to the provider
             self._leaving()
+
+
+@lru_cache(maxsize=256)
+def _address(url: str) -> URL:
+    """Return an address as aiohttp wants it; a provider has few, and reading one takes time."""
+    return URL(url, encoded=True)
 
 
 class _AnswerStream(httpx2.AsyncByteStream):
