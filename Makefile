@@ -6,6 +6,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 OLDER_PYTHON ?= $(shell for name in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && { echo $$name; break; }; done)
 KILLS ?= 25
+SEQUENCES ?= 2000
+CUTS ?= 100
 WORKERS ?= 2
 
 VENV := .venv
@@ -22,10 +24,10 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-ve
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve test check check-format check-lint check-types check-layers check-contract check-generated bench docs floor \
-	torture coverage lock proto clean need-python need-older-python need-git
+	torture fuzz-ledger power-cuts coverage lock proto clean need-python need-older-python need-git
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## Set up, then run the demo pipeline twice against the emulator (REAL=1: against a real provider, asks first)
 	@$(VENV)/bin/python examples/run.py $(if $(REAL),--real)
@@ -62,6 +64,12 @@ floor: need-git $(FLOOR) ## Run the tests on the oldest grpcio and protobuf that
 
 torture: $(DEV) ## Kill the daemon KILLS=1000 times under load and compare its ledger with the truth
 	KILLS=$(if $(filter command line environment,$(origin KILLS)),$(KILLS),1000) $(VENV)/bin/python -m pytest -q -s tests/e2e/test_kills.py $(ARGS)
+
+fuzz-ledger: $(DEV) ## Compare the ledger with a model over SEQUENCES=2000 random sequences with crashes (SEED=...)
+	@$(VENV)/bin/python -m tests.daemon.ledger.ledger_machine --sequences $(SEQUENCES) $(if $(SEED),--seed $(SEED))
+
+power-cuts: $(DEV) ## Cut the power of the ledger's writer CUTS=100 times and look for what it had acknowledged (SEED=...)
+	@$(VENV)/bin/python -m tests.torture.power_cut --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
 
 coverage: need-git $(DEV) ## Run all tests and show branch coverage of each package
 	KILLS=$(KILLS) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import bookkeeping, client_cost, disk_hit, hot_path, miss_path, processes
+from benchmarks import bookkeeping, client_cost, disk_hit, first_chunk, hot_path, miss_path, processes
 from benchmarks.bookkeeping import Bookkeeping
 from benchmarks.client_cost import ClientMemory
+from benchmarks.first_chunk import FirstChunk
 from benchmarks.hot_path import CONCURRENCIES, Cells
 from benchmarks.miss_path import Miss
 
@@ -25,6 +26,7 @@ class Measured:
     client_us: float
     memory: ClientMemory
     miss: Miss
+    stream: FirstChunk
     books: Bookkeeping
 
 
@@ -44,9 +46,11 @@ async def measure(folder: Path, *, rounds: int, seconds: float) -> Measured:
         f"{miss.sdk_rps_64:.0f}/s, aigend {miss.daemon_rps_64:.0f}/s, emulator alone {miss.emulator_rps_64:.0f}/s "
         f"({miss.emulator_rps_64 / miss.sdk_rps_64:.1f} x the SDK)"
     )
+    stream = await first_chunk.measure(folder, rounds=rounds)
+    print(f"first words of a stream: SDK alone p50 {stream.sdk_p50_us:.0f} us, through aigend {stream.daemon_p50_us:.0f} us")
     books = await bookkeeping.measure(folder / "books", calls=4_000)
     print(f"bookkeeping of a paid call, 8 callers: p50 {books.p50_us:.0f} us, p99 {books.p99_us:.0f} us")
-    return Measured(cells=cells, disk_us=disk_us, client_us=client_us, memory=memory, miss=miss, books=books)
+    return Measured(cells=cells, disk_us=disk_us, client_us=client_us, memory=memory, miss=miss, stream=stream, books=books)
 
 
 def figures_of(run: Measured) -> dict[str, object]:
@@ -57,6 +61,7 @@ def figures_of(run: Measured) -> dict[str, object]:
         "disk_hit_p50_us": round(run.disk_us),
         "client_added_us": round(run.client_us, 1),
         "miss": {"added_p50_us": round(miss.added_p50_us), "throughput_ratio": round(miss.throughput_ratio, 3)},
+        "stream": {"added_p50_us": round(run.stream.added_p50_us)},
         "bookkeeping_us": {"p50": round(books.p50_us), "p99": round(books.p99_us)},
         "rss_mb": {
             "idle": round(cells.rss_idle_mb, 1),

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.__main__ import Measured, figures_of
 from benchmarks.bookkeeping import Bookkeeping
 from benchmarks.client_cost import ClientMemory
+from benchmarks.first_chunk import FirstChunk
 from benchmarks.hot_path import CONCURRENCIES, Cells
 from benchmarks.load import Figures
 from benchmarks.miss_path import Miss
@@ -39,8 +40,9 @@ def canned() -> Measured:
         throughput_ratio=0.5,
         emulator_rps_64=3_000.0,
     )
+    stream = FirstChunk(sdk_p50_us=24_800.0, daemon_p50_us=26_400.0, added_p50_us=1_600.0)
     books = Bookkeeping(p50_us=250.0, p99_us=600.0)
-    return Measured(cells=cells, disk_us=890.4, client_us=18.04, memory=memory, miss=miss, books=books)
+    return Measured(cells=cells, disk_us=890.4, client_us=18.04, memory=memory, miss=miss, stream=stream, books=books)
 
 
 def paths(figures: object, path: str = "") -> Iterator[str]:
@@ -76,4 +78,5 @@ def test_figures_are_those_of_the_run():
     figures = figures_of(canned())
     assert figures["ratio"] == {"repeat": {"1": 0.9, "16": 0.9, "64": 0.9}, "new_bytes": {"1": 0.7, "16": 0.7, "64": 0.7}}
     assert (figures["disk_hit_p50_us"], figures["client_added_us"], figures["sent_calls"]) == (890, 18.0, 42)
+    assert figures["stream"] == {"added_p50_us": 1_600}
     assert figures["miss"] == {"added_p50_us": 2_300, "throughput_ratio": 0.5}

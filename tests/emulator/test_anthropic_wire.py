@@ -73,13 +73,15 @@ async def test_tool_calls(sdk: AsyncAnthropic) -> None:
 
 
 async def test_tool_results_are_answered(sdk: AsyncAnthropic) -> None:
-    """After each call has its result the model talks; a call without one is refused, and so is a result without a call."""
+    """After each call has its result the model talks, of a failure otherwise; a call without one is refused, and the reverse."""
     ask = ASK | {"tools": [TOOL]}
     said = await sdk.messages.create(**ask)
     called = {"role": "assistant", "content": [block.model_dump() for block in said.content]}
     result = {"type": "tool_result", "tool_use_id": said.content[0].id, "content": [{"type": "text", "text": "rain"}]}
     said = await sdk.messages.create(**(ask | {"messages": [*ASK["messages"], called, user(result)]}))
     assert said.stop_reason == "end_turn"
+    failed = await sdk.messages.create(**(ask | {"messages": [*ASK["messages"], called, user(result | {"is_error": True})]}))
+    assert failed.content != said.content
     for turns in ([called], [called, user("never mind")], [called, called], [user(result)]):
         with pytest.raises(anthropic.BadRequestError):
             await sdk.messages.create(**(ask | {"messages": [*ASK["messages"], *turns]}))

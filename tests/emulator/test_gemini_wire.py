@@ -143,7 +143,7 @@ async def test_thoughts(sdk: genai.client.AsyncClient, model: str, thinking: dic
 
 
 async def test_limits_stops_media_and_wishes(sdk: genai.client.AsyncClient) -> None:
-    """The bound, stop sequences, pictures and the wished-for count of cached tokens are understood."""
+    """The bound, stop sequences, pictures, papers and the wished-for count of cached tokens are understood."""
     told = await sdk.models.generate_content(model=MODEL, contents=PROMPT, config={"max_output_tokens": 3})
     assert told.candidates[0].finish_reason is types.FinishReason.MAX_TOKENS
     assert told.usage_metadata.candidates_token_count == 3
@@ -151,8 +151,9 @@ async def test_limits_stops_media_and_wishes(sdk: genai.client.AsyncClient) -> N
     assert told.text == "a "
     picture = types.Part(inline_data=types.Blob(mime_type="image/png", data=b"x"))
     linked = types.Part(file_data=types.FileData(file_uri="https://example.com/a"))
-    told = await sdk.models.generate_content(model=MODEL, contents=["[[answer:cached=8]] what?", picture, linked])
-    assert told.usage_metadata.prompt_token_count > 2 * 255
+    paper = types.Part(inline_data=types.Blob(mime_type="application/pdf", data=b"%PDF-1.7"))
+    told = await sdk.models.generate_content(model=MODEL, contents=["[[answer:cached=8]] what?", picture, linked, paper])
+    assert told.usage_metadata.prompt_token_count > 3 * 255
     assert told.usage_metadata.cached_content_token_count == 8
 
 

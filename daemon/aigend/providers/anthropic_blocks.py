@@ -58,8 +58,9 @@ def check_part(part: Part, where: str, role: Role | None, *, addresses: bool) ->
         _check_document(content, kind)
     if isinstance(content, ToolCall):
         json_object(content.arguments_json, f"{kind}.arguments_json")
-    if isinstance(content, Thinking) and not content.signature:
-        raise capability_missing(f"{kind}.signature", "empty", f"{ADAPTER} takes back only thinking that this provider signed")
+    if isinstance(content, Thinking) and (not content.signature or _foreign(content.signature)):
+        shown = "of another provider" if content.signature else "empty"
+        raise capability_missing(f"{kind}.signature", shown, f"{ADAPTER} takes back only thinking that this provider signed")
 
 
 def block_of(content: Content) -> dict[str, Any]:
@@ -101,6 +102,11 @@ def parts_of(block: dict[str, Any]) -> Iterator[Part]:
 def _text(block: dict[str, Any], name: str) -> str:
     value = block.get(name)
     return mended(value) if isinstance(value, str) else ""
+
+
+def _foreign(signature: str) -> bool:
+    """Tell whether a signature begins with the name of whose it is: this provider's own are base64, which has no colon."""
+    return ":" in signature.removeprefix(REDACTED)
 
 
 def _check_document(document: Document, kind: str) -> None:

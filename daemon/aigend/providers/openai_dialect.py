@@ -7,7 +7,8 @@ from aigend.config import ProviderSettings
 from aigend.errors import capability_missing
 from aigend.types import CompletionRequest, Part
 
-_OWN_HOSTS = (".openai.com", ".openai.azure.com")
+_OPENAI_HOSTS = ".openai.com"
+_OWN_HOSTS = (_OPENAI_HOSTS, ".openai.azure.com")
 _KEPT_ANYWAY_S = 300  # OpenAI keeps a prefix for five minutes from its last use, and often longer
 _KEPT_LONG_S = 3_600
 
@@ -18,16 +19,18 @@ class Dialect:
 
     limit_field: str = "max_completion_tokens"  # what it calls the bound of a chat completion
     cache_fields: bool = True  # whether it knows prompt_cache_key and prompt_cache_retention
+    tiers: bool = False  # whether it sells the same model at several prices
 
 
 def dialect_of(settings: ProviderSettings, base_url: str) -> Dialect:
     """Return what the server at an address knows, as the settings say or else as its name suggests."""
-    own = (urlsplit(base_url).hostname or "").endswith(_OWN_HOSTS)
+    host = urlsplit(base_url).hostname or ""
+    own = host.endswith(_OWN_HOSTS)
     limit_field = settings.max_tokens_field
     if limit_field == "auto":
         limit_field = "max_completion_tokens" if own else "max_tokens"
     cache_fields = own if settings.prompt_cache_fields == "auto" else settings.prompt_cache_fields == "send"
-    return Dialect(limit_field=limit_field, cache_fields=cache_fields)
+    return Dialect(limit_field=limit_field, cache_fields=cache_fields, tiers=host.endswith(_OPENAI_HOSTS))
 
 
 def check_caching(request: CompletionRequest, dialect: Dialect, *, adapter: str) -> None:
@@ -44,6 +47,15 @@ def check_caching(request: CompletionRequest, dialect: Dialect, *, adapter: str)
             raise capability_missing(field, f"{seconds} s", f"{adapter} can't tell this server what to cache: it does so by itself")
         if seconds > _KEPT_LONG_S:
             raise capability_missing(field, f"{seconds} s", f"{adapter} can ask for {_KEPT_LONG_S} s at most")
+
+
+def tier_fields(dialect: Dialect) -> dict[str, str]:
+    """Return the field that holds a call to the published price: unset, the account's own settings may make it cheaper or dearer.
+
+    Source:
+        OpenAI's SDK 3.52, `service_tier` of completions and responses.
+    """
+    return {"service_tier": "default"} if dialect.tiers else {}
 
 
 def cache_fields(request: CompletionRequest, dialect: Dialect, *, prefix_key: str) -> dict[str, str]:

@@ -5,8 +5,10 @@ the rest of a call together. What bodies mean is the formats'.
 """
 
 import asyncio
+import importlib
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 import httpx2
@@ -22,6 +24,10 @@ from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, Provid
 from aigend.types import CompletionRequest
 
 NO_KEY = "none"  # sent to servers on loopback that want no key
+
+with suppress(ImportError):
+    # At each call the SDK looks whether httpx is loaded, and fails where a thread with another SDK is only importing it.
+    importlib.import_module("httpx")
 
 
 class Collecting(Protocol):

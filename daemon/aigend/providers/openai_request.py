@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aigend.errors import capability_missing
-from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching
+from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching, tier_fields
 from aigend.providers.openai_files import check_document, check_image, document_file, image_address
 from aigend.providers.port import ProviderCall
 from aigend.providers.request_parts import json_object, kind_of, options, placed
@@ -91,7 +91,7 @@ def request_body(call: ProviderCall, dialect: Dialect, *, stream: bool) -> Body:
         stream: Whether the answer shall come in events, the last of which holds the usage.
     """
     request = call.request
-    body: Body = cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
+    body: Body = tier_fields(dialect) | cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
     body |= options(request, _NAMED_FIELDS)  # the caller's own cache key wins
     body["model"] = call.model
     body["messages"] = [*_system(request.system), *(sent for message in request.messages for sent in _messages(message))]

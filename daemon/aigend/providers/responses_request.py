@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aigend.errors import capability_missing, invalid
-from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching
+from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching, tier_fields
 from aigend.providers.port import ProviderCall
 from aigend.providers.request_parts import json_object, options, placed
 from aigend.providers.responses_items import ADAPTER, check_part, items_of, message_item, text_piece
@@ -112,7 +112,7 @@ def request_body(call: ProviderCall, dialect: Dialect, *, stream: bool) -> Body:
         stream: Whether the answer shall come in events.
     """
     request = call.request
-    body: Body = {"store": False} | cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
+    body: Body = {"store": False} | tier_fields(dialect) | cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
     body |= options(request, _NAMED_FIELDS)  # the caller's own cache key wins
     body |= {"model": call.model, "max_output_tokens": call.max_output_tokens}
     body |= spoken(request)

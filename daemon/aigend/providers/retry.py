@@ -61,6 +61,8 @@ _REASONS_BY_CODE = {
     "context_length_exceeded": Reason.CONTEXT_TOO_LONG,
     "too_many_prompt_tokens": Reason.CONTEXT_TOO_LONG,  # Perplexity's
     "model_not_found": Reason.UNKNOWN_MODEL,
+    "not_found_error": Reason.UNKNOWN_MODEL,  # Anthropic's: of all that a completion names, only the model can be missing
+    "NOT_FOUND": Reason.UNKNOWN_MODEL,  # Google's, likewise
 }
 _REASONS = {
     FaultKind.UNREACHABLE: Reason.PROVIDER_UNAVAILABLE,

@@ -17,7 +17,7 @@ from aigend.providers.address import on_loopback
 
 CONNECT_TIMEOUT_S = 10.0
 _CONNECTIONS = 1_000
-_KEEP_ALIVE_S = 5.0  # shorter than servers keep them, so that none closes one under a request
+_KEEP_ALIVE_S = 3.0  # shorter than servers keep them (often 5 s), so that none closes one under a request
 _LONGEST_HEADER = 65_536
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=None)
 _ADDED_BY_AIOHTTP = frozenset(("user-agent", "accept", "accept-encoding", "content-type"))
@@ -51,6 +51,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, *, base_url: str, leaving: Callable[[], None]) -> None:
         self._trust_env = not on_loopback(base_url)
+        # Reading the trusted certificates takes long: here, in whichever thread connects, and not at the first call on the loop.
+        self._tls = httpx2.create_ssl_context(trust_env=self._trust_env) if base_url.lower().startswith("https:") else True
         self._leaving = leaving
         self._session: aiohttp.ClientSession | None = None  # belongs to the loop that makes the first call
 
@@ -84,7 +86,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         tracing.on_request_headers_sent.append(self._on_leaving)  # despite its name it comes before the first byte
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                ssl=httpx2.create_ssl_context(trust_env=self._trust_env),
+                ssl=self._tls,
                 limit=_CONNECTIONS,
                 keepalive_timeout=_KEEP_ALIVE_S,
             ),

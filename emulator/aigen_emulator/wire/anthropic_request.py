@@ -249,5 +249,8 @@ def _marks(prompt: _Prompt, ends: tuple[int, ...]) -> tuple[PrefixMark, ...]:
 def _seed(asked: dict[str, Any], messages: list[dict[str, Any]], prompt: _Prompt) -> int:
     """Return the digest of all that determines the answer; streaming, length, marks and bookkeeping do not."""
     determining = {key: value for key, value in asked.items() if key not in _NOT_THE_ANSWER}
+    blocks = (block for message in messages for block in _blocks(message))
+    if failed := [block.get("tool_use_id") for block in blocks if block.get("is_error")]:
+        determining["failed tools"] = failed
     said = json.dumps([determining, [message["role"] for message in messages], prompt.texts])
     return int.from_bytes(hashlib.sha256(said.encode()).digest()[:12], "big")

@@ -314,7 +314,7 @@ def _seed(model: str, asked: Body, config: Body, turns: list[Body]) -> int:
 
 
 def _pictures(turns: list[Body]) -> int:
-    return sum(_media_type(part).startswith("image/") for turn in turns for part in turn["parts"])
+    return sum(_media_type(part).startswith(("image/", "application/pdf")) for turn in turns for part in turn["parts"])
 
 
 def _media_type(part: Body) -> str:

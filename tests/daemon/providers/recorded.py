@@ -7,7 +7,7 @@ not part of the project; where they are absent the tests skip.
 import functools
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -121,10 +121,10 @@ def bodies(exchange: Exchange) -> list[Any]:
     return [json.loads(item) for item in data if item != "[DONE]"]
 
 
-async def results_of(reading: Reading) -> Results:
-    """Return how all recordings of a provider come out, and print it as a figure of the run."""
+async def results_of(reading: Reading, exchanges: Iterable[Exchange] | None = None) -> Results:
+    """Return how all recordings of a provider come out, or those given, and print it as a figure of the run."""
     results = Results(reading.adapter)
-    for exchange in exchanges_of(reading.provider):
+    for exchange in exchanges_of(reading.provider) if exchanges is None else exchanges:
         reason = reading.why_not(exchange)
         if reason:
             results.not_applicable[reason] += 1

@@ -227,6 +227,9 @@ MARKED = Part(Text("a"), prompt_cache_mark_s=0)
 REFUSED = {
     "messages[0].parts[0].thinking": {"messages": (message(Role.USER, Thinking(text="hm", signature="s")),)},
     "messages[0].parts[1].thinking.signature": {"messages": (message(Role.ASSISTANT, Text("a"), Thinking(text="hm")),)},
+    "messages[0].parts[2].thinking.signature": {
+        "messages": (message(Role.ASSISTANT, Text("a"), Text("b"), Thinking(text="hm", signature="gemini:c2ln")),)
+    },
     "messages[0].parts[0].image": {"messages": (message(Role.ASSISTANT, Image(data=PNG)),)},
     "messages[0].parts[0].text": {"messages": (message(Role.TOOL, Text("a")),)},
     "messages[0].parts[0].tool_call": {"messages": (message(Role.USER, ToolCall(id="c", name="n")),)},

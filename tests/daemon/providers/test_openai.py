@@ -3,9 +3,12 @@
 import asyncio
 import gzip
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import replace
+from types import ModuleType
 
 import httpx2
 import openai
@@ -381,3 +384,23 @@ def test_a_request_without_an_asynchronous_stream_is_refused() -> None:
     (hook,) = client.event_hooks["response"]
     with pytest.raises(TypeError, match="asynchronous"):
         asyncio.run(hook(httpx2.Response(200, stream=object())))
+
+
+def test_what_another_sdk_imports_meanwhile_is_there_already() -> None:
+    """The SDK looks for httpx among the modules at each call; it must never find one that is only half imported."""
+    pytest.importorskip("httpx")
+    look = "import sys, aigend.providers.openai; sys.exit('httpx' not in sys.modules or not sys.modules['httpx'].Timeout)"
+    assert subprocess.run([sys.executable, "-c", look], check=False, timeout=15).returncode == 0
+
+
+@pytest.fixture
+def half_imported(provider: OpenAIProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let httpx look as in the middle of its import by another thread."""
+    monkeypatch.setitem(sys.modules, "httpx", ModuleType("httpx"))
+
+
+@pytest.mark.usefixtures("half_imported")
+async def test_control_a_half_imported_httpx_is_a_defect(provider: OpenAIProvider) -> None:
+    """Control: with a module that is only being imported the SDK fails outside of its own errors."""
+    with pytest.raises(AttributeError):
+        await provider.complete(call())

@@ -7,6 +7,7 @@ import json
 import pytest
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
+from aigend.providers import responses_request
 from aigend.providers.openai_dialect import Dialect, dialect_of
 from aigend.providers.openai_request import check_request, request_body
 from aigend.providers.port import ProviderCall
@@ -31,7 +32,7 @@ from aigend.types import (
     ToolResult,
 )
 
-from tests.daemon.providers.asking import request
+from tests.daemon.providers.asking import call, request
 
 PLAIN = Dialect(limit_field="max_tokens", cache_fields=False)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -315,3 +316,20 @@ def test_nobody_keeps_a_prefix_for_a_day_on_our_word() -> None:
 def test_who_gets_the_cache_fields(base_url: str, setting: str, *, sent: bool) -> None:
     """OpenAI's own hosts do, others do where the settings say so."""
     assert dialect_of(ProviderSettings(base_url=base_url, prompt_cache_fields=setting), base_url).cache_fields is sent
+
+
+@pytest.mark.parametrize(
+    ("base_url", "sent"),
+    [
+        ("https://api.openai.com/v1", {"service_tier": "default"}),
+        ("https://eu.api.openai.com/v1", {"service_tier": "default"}),
+        ("https://x.openai.azure.com/openai/v1", {}),
+        ("http://127.0.0.1:8000/v1", {}),
+    ],
+)
+def test_openai_is_held_to_the_published_price(base_url: str, sent: dict) -> None:
+    """Unset, the account's own settings would choose a cheaper or dearer tier; other servers may not know the field."""
+    dialect = dialect_of(ProviderSettings(base_url=base_url), base_url)
+    asked = call(request())
+    for made in (request_body(asked, dialect, stream=False), responses_request.request_body(asked, dialect, stream=True)):
+        assert {name: value for name, value in made.items() if name == "service_tier"} == sent

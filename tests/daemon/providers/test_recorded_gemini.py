@@ -87,11 +87,9 @@ def as_events(exchange: Exchange) -> Exchange:
 
 
 @needs_recordings
-async def test_recorded_exchanges_are_understood(monkeypatch) -> None:
+async def test_recorded_exchanges_are_understood() -> None:
     """Every answer gives its text, thoughts, tool calls, finish reason, model and usage; every error its kind and code."""
-    exchanges = tuple(map(as_events, recorded.exchanges_of("gemini")))
-    monkeypatch.setattr(recorded, "exchanges_of", lambda _: exchanges)
-    results = await results_of(GeminiReading())
+    results = await results_of(GeminiReading(), map(as_events, recorded.exchanges_of("gemini")))
     assert results.wrong == []
     assert results.passed.total() >= 100
 

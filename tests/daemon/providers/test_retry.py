@@ -148,6 +148,8 @@ def test_too_many_calls_always_say_how_long_to_wait() -> None:
         ("context_length_exceeded", Reason.CONTEXT_TOO_LONG),
         ("too_many_prompt_tokens", Reason.CONTEXT_TOO_LONG),
         ("model_not_found", Reason.UNKNOWN_MODEL),
+        ("not_found_error", Reason.UNKNOWN_MODEL),
+        ("NOT_FOUND", Reason.UNKNOWN_MODEL),
         ("content_policy_violation", Reason.PROVIDER_REFUSED),
     ],
 )
