@@ -3,11 +3,13 @@
 import asyncio
 import gzip
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import httpx2
@@ -386,11 +388,13 @@ def test_a_request_without_an_asynchronous_stream_is_refused() -> None:
         asyncio.run(hook(httpx2.Response(200, stream=object())))
 
 
-def test_what_another_sdk_imports_meanwhile_is_there_already() -> None:
-    """The SDK looks for httpx among the modules at each call; it must never find one that is only half imported."""
-    pytest.importorskip("httpx")
+def test_what_another_sdk_imports_meanwhile_is_there_already(tmp_path: Path) -> None:
+    """The SDK looks for httpx among the modules at each call; where there is one it is loaded whole before the first."""
+    (tmp_path / "httpx.py").write_text("Timeout = object\n")  # it comes with other packages, or not at all
+    places = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])))
     look = "import sys, aigend.providers.openai; sys.exit('httpx' not in sys.modules or not sys.modules['httpx'].Timeout)"
-    assert subprocess.run([sys.executable, "-c", look], check=False, timeout=15).returncode == 0
+    asked = subprocess.run([sys.executable, "-c", look], env=os.environ | {"PYTHONPATH": places}, check=False, timeout=15)
+    assert asked.returncode == 0
 
 
 @pytest.fixture
