@@ -23,7 +23,7 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--emit-build-options --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check check-format check-lint check-types check-layers check-contract check-generated bench docs floor \
+.PHONY: help run serve test check check-format check-lint check-types check-layers check-contract check-generated bench bench-stats docs floor \
 	torture fuzz-ledger power-cuts coverage lock proto clean need-python need-older-python need-git
 
 help: ## List the targets
@@ -55,6 +55,9 @@ check-generated: $(GENERATOR)
 
 bench: $(DEV) ## Measure the hot path, the miss path, memory and start beside a raw echo
 	@$(VENV)/bin/python -m benchmarks
+
+bench-stats: $(DEV) ## Measure GetStats over a ledger of 1,000,000 entries (ARGS=...)
+	@$(VENV)/bin/python -m benchmarks.stats $(ARGS)
 
 docs: need-git $(DEV) ## Check that the documentation is true: commands, settings, errors, links, examples
 	$(VENV)/bin/python -m pytest -q tests/house/test_documents.py tests/house/test_document_examples.py tests/house/test_errors_page.py

@@ -14,6 +14,7 @@ from aigend.cache.stores.sqlite import SqliteStore
 from aigend.completion.attempts import Attempts
 from aigend.completion.bookings import Bookings
 from aigend.completion.call import Reply
+from aigend.completion.downgrades import Downgrades
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
@@ -247,5 +248,6 @@ def _front(
         free=free,
         clock=clock,
         reads_of=prompts.reads_of,
+        downgrades=Downgrades(ledger.budgets),
     )
     return sharing, engine

@@ -7,9 +7,11 @@ import aigen
 import typer
 
 from aigenctl import connection, render
+from aigenctl.columns import print_csv
 from aigenctl.machine import as_json
 from aigenctl.options import (
     AgentOption,
+    CsvOption,
     DryRunOption,
     JsonOption,
     LimitOption,
@@ -22,6 +24,7 @@ from aigenctl.options import (
     age,
     first,
     given,
+    one_form,
 )
 
 _KEY_DIGITS = 64
@@ -34,12 +37,15 @@ KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Key, or as many
 
 
 @app.command("stats")
-def stats(ctx: typer.Context, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+def stats(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None) -> None:
     """Show entries, size, hit and miss rate, evictions and the mean latency of a hit."""
+    one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         result = client.cache_stats()
         if json_text:
             typer.echo(as_json(result))
+        elif csv:
+            print_csv(aigen.CacheStats, [result])
         else:
             render.show(render.cache_stats(result))
 
@@ -57,16 +63,20 @@ def list_entries(
     older_than: OlderThanOption = None,
     key_prefix: KeyPrefixOption = None,
     limit: LimitOption = 50,
+    csv: CsvOption = False,
     json_text: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
     """List entries, newest first."""
     where = given(provider=provider, model=model, agent=agent, phase=phase, service=service, namespace=namespace)
     where |= given(older_than=age(older_than, "--older-than"), key_prefix=key_prefix)
+    one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         entries, more = first(client.cache_entries(**where), limit)
         if json_text:
             typer.echo(as_json({"entries": entries, "more": more}))
+        elif csv:
+            print_csv(aigen.CacheEntry, entries)
         else:
             render.show(render.cache_entries(entries, more=more))
 

@@ -6,8 +6,9 @@ import aigen
 import typer
 
 from aigenctl import connection, render
+from aigenctl.columns import print_csv
 from aigenctl.machine import as_json
-from aigenctl.options import JsonOption, SocketOption, alone
+from aigenctl.options import CsvOption, JsonOption, SocketOption, alone, one_form
 
 app = typer.Typer(help="Show the settings in force.", invoke_without_command=True)
 
@@ -20,12 +21,15 @@ def config(ctx: typer.Context, *, json_text: JsonOption = False, socket: SocketO
 
 
 @app.command("show")
-def show(ctx: typer.Context, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+def show(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None) -> None:
     """Show all settings in force, secrets hidden, and where each comes from."""
+    one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         found = client.settings()
         if json_text:
             typer.echo(as_json({"settings": found}))
+        elif csv:
+            print_csv(aigen.Setting, found)
         else:
             render.show(render.settings(found))
 

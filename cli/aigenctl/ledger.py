@@ -5,10 +5,12 @@ from typing import Annotated
 import aigen
 import typer
 
-from aigenctl import connection, render
+from aigenctl import connection, corrections, render
+from aigenctl.columns import print_csv
 from aigenctl.machine import as_json
 from aigenctl.options import (
     AgentOption,
+    CsvOption,
     JsonOption,
     LabelsOption,
     LimitOption,
@@ -24,10 +26,20 @@ from aigenctl.options import (
     first,
     given,
     labels,
+    one_form,
     time_range,
 )
 
-app = typer.Typer(help="Look at the charges one by one.", no_args_is_help=True)
+app = typer.Typer(help="Look at the charges one by one, and put them right.", no_args_is_help=True)
+for _command in (
+    corrections.unknown,
+    corrections.settle,
+    corrections.release,
+    corrections.record,
+    corrections.reprice,
+    corrections.export,
+):
+    app.command(_command.__name__)(_command)
 StatesOption = Annotated[
     list[aigen.AttemptState] | None, typer.Option("--state", help="Only in this state; repeatable.", case_sensitive=False)
 ]
@@ -51,6 +63,7 @@ def list_entries(
     task: TaskOption = None,
     label: LabelsOption = None,
     limit: LimitOption = 50,
+    csv: CsvOption = False,
     json_text: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
@@ -58,10 +71,13 @@ def list_entries(
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     where |= given(labels=labels(label))
     start_time, end_time = time_range(since, until)
+    one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         found = client.ledger_entries(start_time=start_time, end_time=end_time, states=state or (), request_id=request_id, **where)
         entries, more = first(found, limit)
         if json_text:
             typer.echo(as_json({"entries": entries, "more": more}))
+        elif csv:
+            print_csv(aigen.LedgerEntry, entries)
         else:
             render.show(render.ledger_entries(entries, more=more))

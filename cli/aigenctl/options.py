@@ -61,6 +61,7 @@ SocketOption = Annotated[
     typer.Option("--socket", metavar="PATH", help="Socket of the daemon; by default where AIGEN_SOCKET and the usual places say."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, errors too.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print one CSV line a row.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would happen and change nothing.")]
 LimitOption = Annotated[
@@ -184,6 +185,12 @@ def alone(ctx: typer.Context, **options: object) -> bool:
     if ctx.invoked_subcommand is not None and any(options.values()):
         raise typer.BadParameter(f"options of {ctx.invoked_subcommand} stand before it; allowed: behind it")
     return ctx.invoked_subcommand is None
+
+
+def one_form(*, csv: bool, json_text: bool) -> None:
+    """Refuse two forms of output at once."""
+    if csv and json_text:
+        raise typer.BadParameter("--csv together with --json; allowed: one of them")
 
 
 def filled(value: str | None) -> str | None:

@@ -46,7 +46,8 @@ class Column:
     right: bool = False
 
 
-def _grid(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, total: Sequence[object] | None = None) -> Table:
+def grid(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, total: Sequence[object] | None = None) -> Table:
+    """Return a table of cells."""
     table = Table(box=box.ROUNDED, show_edge=False, show_footer=total is not None, pad_edge=False)
     for index, column in enumerate(columns):
         footer = _cell(total[index]) if total is not None and total[index] != "" else ""
@@ -56,7 +57,8 @@ def _grid(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, total:
     return table
 
 
-def _facts(pairs: Iterable[tuple[str, object]]) -> Table:
+def fact_list(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Return names and what is said of them, one a line."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -65,7 +67,8 @@ def _facts(pairs: Iterable[tuple[str, object]]) -> Table:
     return table
 
 
-def _panel(title: str, *parts: RenderableType) -> Panel:
+def panel(title: str, *parts: RenderableType) -> Panel:
+    """Return parts under a title, with rules between them."""
     spaced: list[RenderableType] = []
     for part in parts:
         spaced += [Rule(style="dim"), part] if spaced else [part]
@@ -82,12 +85,12 @@ def stats(result: aigen.Stats, *, period: str, by: Sequence[str], filters: Mappi
     facts = [("Session", shown.pop("session", "all")), ("Period", _period(result, period))]
     facts += [(name.capitalize(), value) for name, value in shown.items()]
     columns = [Column(name.capitalize()) for name in by] or [Column("")]
-    table = _grid(
+    table = grid(
         [*columns, *_STATS_COLUMNS],
         ([*row.group, *_sums(row.totals)] for row in result.rows),
         total=["Total", *[""] * (len(columns) - 1), *_sums(totals)],
     )
-    return _panel("Token Usage Summary", _facts(facts), table, _facts(_remarks(totals)))
+    return panel("Token Usage Summary", fact_list(facts), table, fact_list(_remarks(totals)))
 
 
 def _period(result: aigen.Stats, period: str) -> str:
@@ -148,14 +151,14 @@ def cache_stats(result: aigen.CacheStats) -> Panel:
         ("In Memory", f"{counted(result.memory_entry_count, 'entry', 'entries')}, {size(result.memory_size_bytes)}"),
         ("Storing", "yes" if result.storing else "no: calls pass through and answers are not kept"),
     ]
-    return _panel("Cache Statistics", _facts(facts))
+    return panel("Cache Statistics", fact_list(facts))
 
 
 def cache_entries(entries: Sequence[aigen.CacheEntry], *, more: bool) -> RenderableType:
     """Return one row an entry, newest first."""
     columns = [Column(title) for title in ("Key", "Provider", "Model", "Agent", "Phase", "Created", "Expires")]
     columns += [Column(title, right=True) for title in ("Size", "Hits", "Saves")]
-    table = _panel("Cache Entries", _grid(columns, (_entry_row(entry) for entry in entries)))
+    table = panel("Cache Entries", grid(columns, (_entry_row(entry) for entry in entries)))
     return Group(table, Text("There are more; --limit 0 lists all.")) if more else table
 
 
@@ -182,10 +185,10 @@ def cache_entry(entry: aigen.CacheEntry) -> Panel:
         ("A hit saves", usd(entry.saved_per_hit_usd_nanos)),
     ]
     if entry.answer is None:
-        return _panel("Cache Entry", _facts(facts))
+        return panel("Cache Entry", fact_list(facts))
     usage = entry.answer.usage
     facts.append(("Tokens", f"{count(usage.total_input_tokens)} in, {count(usage.output_tokens)} out"))
-    return _panel("Cache Entry", _facts(facts), Text(harmless(entry.answer.text)))
+    return panel("Cache Entry", fact_list(facts), Text(harmless(entry.answer.text)))
 
 
 def cleared(result: aigen.ClearedCache) -> str:
@@ -198,7 +201,7 @@ def ledger_entries(entries: Sequence[aigen.LedgerEntry], *, more: bool) -> Rende
     columns = [Column(title) for title in ("Time", "State", "Provider", "Model", "Agent", "Session", "Phase", "Outcome")]
     columns += [Column(title, right=True) for title in ("Input", "Output", "Cost")]
     columns += [Column("Flags"), Column("Id")]
-    table = _panel("Ledger", _grid(columns, (_ledger_row(entry) for entry in entries)))
+    table = panel("Ledger", grid(columns, (_ledger_row(entry) for entry in entries)))
     return Group(table, Text("There are more; --limit 0 lists all.")) if more else table
 
 
@@ -221,19 +224,19 @@ def _upper(value: str | None) -> str:
 
 def models(found: Sequence[aigen.Model]) -> Panel:
     """Return one row a model; prices in dollars for a million tokens."""
-    return _panel("Models", _models(found))
+    return panel("Models", _models(found))
 
 
 def _models(found: Sequence[aigen.Model]) -> Table:
     columns = [Column(title) for title in ("Provider", "Model", "Aliases", "Agents", "Tier")]
     columns += [Column(title, right=True) for title in ("Context", "Input $/M", "Output $/M")]
     columns += [Column("Available")]
-    return _grid(columns, (_model_row(model) for model in found))
+    return grid(columns, (_model_row(model) for model in found))
 
 
 def _model_row(model: aigen.Model) -> list[str]:
     names = [model.provider, model.id, ", ".join(model.aliases), ", ".join(model.agents), model.tier or NONE]
-    rates = [_per_million(model.price, "input"), _per_million(model.price, "output")]
+    rates = [per_million(model.price, "input"), per_million(model.price, "output")]
     return [*names, _limit(model.context_tokens), *rates, "yes" if model.available else "no"]
 
 
@@ -241,7 +244,8 @@ def _limit(tokens: int) -> str:
     return count(tokens) if tokens else NONE
 
 
-def _per_million(price: aigen.Price | None, bucket: str) -> str:
+def per_million(price: aigen.Price | None, bucket: str) -> str:
+    """Return a rate in dollars for a million tokens."""
     rate = getattr(price, bucket) if price is not None else None
     return UNKNOWN if rate is None else f"{rate / 1_000:,.4f}".rstrip("0").rstrip(".")
 
@@ -260,20 +264,20 @@ def model(found: aigen.Model) -> Panel:
         ("Shortest cached prefix", f"{_limit(found.min_cacheable_tokens)} tokens"),
         ("Description", found.description),
     ]
-    return _panel("Model", _facts(facts), _facts(_price_facts(found.price)))
+    return panel("Model", fact_list(facts), fact_list(_price_facts(found.price)))
 
 
 def service_policies(found: Sequence[aigen.ServicePolicy]) -> Panel:
     """Return one row a service."""
     columns = [Column(title) for title in ("Service", "Allowed", "Default", "Requires", "Strategy", "TTL", "Normalization")]
     rows = ([policy.service, _allowed(policy), *(value for _, value in _policy_facts(policy))] for policy in found)
-    return _panel("Service Policies", _grid(columns, rows))
+    return panel("Service Policies", grid(columns, rows))
 
 
 def service_policy(found: aigen.ServicePolicy) -> Panel:
     """Return one service's policy with the models that it allows."""
     facts: list[tuple[str, object]] = [("Service", found.service), ("Allowed", _allowed(found)), *_policy_facts(found)]
-    return _panel("Service Policy", _facts(facts), _models(found.models))
+    return panel("Service Policy", fact_list(facts), _models(found.models))
 
 
 def _allowed(policy: aigen.ServicePolicy) -> str:
@@ -301,14 +305,14 @@ def presets(found: Sequence[aigen.Preset]) -> Panel:
         ]
         for preset in found
     )
-    return _panel("Presets", _grid(columns, rows))
+    return panel("Presets", grid(columns, rows))
 
 
 def _price_facts(price: aigen.Price | None) -> list[tuple[str, object]]:
     if price is None:
         return [("Price", UNKNOWN)]
     buckets = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
-    rates = [(_words(bucket).capitalize(), f"{_per_million(price, bucket)} $/M tokens") for bucket in buckets]
+    rates = [(_words(bucket).capitalize(), f"{per_million(price, bucket)} $/M tokens") for bucket in buckets]
     return [*rates, ("Price from", f"{price.source}, checked {price.checked_on or NONE}"), ("Price entry", price.price_entry_id)]
 
 
@@ -327,12 +331,12 @@ def status(result: aigen.DaemonStatus) -> Panel:
         ("Memory", size(result.resident_bytes)),
     ]
     facts += [("Warning", warning) for warning in result.warnings]
-    parts = [_facts(facts)]
+    parts = [fact_list(facts)]
     if result.providers:
-        parts.append(_grid(_PROVIDER_COLUMNS, (_provider_row(item) for item in result.providers)))
+        parts.append(grid(_PROVIDER_COLUMNS, (_provider_row(item) for item in result.providers)))
     if result.budgets:
-        parts.append(_grid(_BUDGET_COLUMNS, (_budget_row(item) for item in result.budgets)))
-    return _panel("aigend", *parts)
+        parts.append(grid(_BUDGET_COLUMNS, (_budget_row(item) for item in result.budgets)))
+    return panel("aigend", *parts)
 
 
 _PROVIDER_COLUMNS = (
@@ -366,7 +370,7 @@ def _budget_row(budget: aigen.BudgetStatus) -> list[str]:
 def settings(found: Sequence[aigen.Setting]) -> Panel:
     """Return one row a setting."""
     rows = ((setting.key, setting.value_json, setting.origin) for setting in found)
-    return _panel("Settings", _grid([Column("Key"), Column("Value"), Column("Origin")], rows))
+    return panel("Settings", grid([Column("Key"), Column("Value"), Column("Origin")], rows))
 
 
 def estimate(result: aigen.Estimate) -> Panel:
@@ -377,7 +381,7 @@ def estimate(result: aigen.Estimate) -> Panel:
         for route in result.routes
     )
     note = "The answer is in the cache: it would cost nothing." if result.cached else "The answer is not in the cache."
-    return _panel("Cost Estimate", _grid(columns, rows), Text(note))
+    return panel("Cost Estimate", grid(columns, rows), Text(note))
 
 
 def completion_summary(completion: aigen.Completion) -> str:

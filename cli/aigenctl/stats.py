@@ -6,11 +6,12 @@ from typing import Annotated
 import aigen
 import typer
 
-from aigenctl import connection, render
+from aigenctl import connection, render, watching
 from aigenctl.figures import exact_usd
 from aigenctl.machine import as_csv, as_json
 from aigenctl.options import (
     AgentOption,
+    CsvOption,
     JsonOption,
     LabelsOption,
     ModelOption,
@@ -24,6 +25,7 @@ from aigenctl.options import (
     UntilOption,
     given,
     labels,
+    one_form,
     time_range,
 )
 
@@ -36,9 +38,12 @@ ByOption = Annotated[
 ]
 LabelKeyOption = Annotated[str, typer.Option("--label-key", help="Label to group by; goes with --by label.")]
 TimeZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print one CSV line a row.")]
+
+app = typer.Typer(help="Show tokens, cost and savings by provider, or by what --by names, with a total.")
+app.command("watch")(watching.watch)
 
 
+@app.callback(invoke_without_command=True)
 def stats(
     ctx: typer.Context,
     *,
@@ -61,6 +66,8 @@ def stats(
     socket: SocketOption = None,
 ) -> None:
     """Show tokens, cost and savings by provider, or by what --by names, with a total."""
+    if ctx.invoked_subcommand is not None:
+        return
     _check(period=period, since=since, until=until, csv=csv, json_text=json_text)
     start_time, end_time = time_range(since, until)
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
@@ -90,8 +97,7 @@ def stats(
 def _check(*, period: aigen.Period | None, since: str | None, until: str | None, csv: bool, json_text: bool) -> None:
     if period and (since or until):
         raise typer.BadParameter(f"--period is {period.value!r} together with --since or --until; allowed: one or the other")
-    if csv and json_text:
-        raise typer.BadParameter("--csv together with --json; allowed: one of them")
+    one_form(csv=csv, json_text=json_text)
 
 
 def _named(result: aigen.Stats) -> dict[str, object]:

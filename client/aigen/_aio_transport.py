@@ -106,6 +106,30 @@ class AsyncTransport(BaseClient):
             if not token:
                 return
 
+    async def _streamed(self, method: _call.Method[list[T]], payload: bytes, timeout: float | None) -> AsyncGenerator[T, None]:
+        """Give what the messages of a stream hold; once some of it was given, a lost connection ends it with its error."""
+        seconds = self._seconds(timeout)
+        deadline = time.monotonic() + seconds
+        recovery = self._recovery(method, "", timeout=seconds, deadline=deadline)
+        answering = False
+        while True:
+            stub = await self._connected(method, deadline)
+            call = stub(payload, timeout=_call.grpc_seconds(recovery.seconds_left()), metadata=trace_headers())
+            try:
+                async for message in call:
+                    answering = True
+                    for item in method.decode(message):
+                        yield item
+                return
+            except grpc.RpcError as error:
+                self._check_open()
+                await asyncio.sleep(recovery.pause_after(error, answering=answering))
+            except asyncio.CancelledError:
+                self._check_cancelled_by_close()
+                raise
+            finally:
+                call.cancel()
+
     async def _connected(self, method: _call.Method[Any], deadline: float) -> Any:
         """Return the stub of a method, after finding the daemon and opening the channel where that is still to be done."""
         self._check_open()
@@ -121,7 +145,7 @@ class AsyncTransport(BaseClient):
     def _open(self, path: str) -> None:
         channel = grpc.aio.insecure_channel(_channel.channel_target(path), options=_channel.CHANNEL_OPTIONS)
         stubs: dict[str, Any] = {method.path: channel.unary_unary(method.path) for method in _call.UNARY}
-        stubs[_call.STREAM.path] = channel.unary_stream(_call.STREAM.path)
+        stubs |= {method.path: channel.unary_stream(method.path) for method in _call.STREAMED}
         self._channel, self._stubs, self._loop = channel, stubs, asyncio.get_running_loop()
 
     def _check_loop(self) -> None:

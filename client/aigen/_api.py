@@ -4,6 +4,17 @@ from aigen._queries import CacheFilter, UsageFilter
 from aigen._session import Session
 from aigen._stream import AsyncCompletionStream, CompletionStream
 from aigen.aio import AsyncClient
+from aigen.books import (
+    ListedPrice,
+    PriceTier,
+    RecordedUsage,
+    RefreshedPrices,
+    Report,
+    ReportSection,
+    RepricedModel,
+    Repricing,
+)
+from aigen.budgets import Alert, AlertKind, Budget, BudgetAction, BudgetOrigin, BudgetPeriod, BudgetWindow
 from aigen.catalog import Capability, ModelTier
 from aigen.client import Client
 from aigen.errors import (
@@ -99,11 +110,18 @@ __all__ = [
     "PRESETS",
     "AccessDenied",
     "AigenError",
+    "Alert",
+    "AlertKind",
     "AsyncClient",
     "AsyncCompletionStream",
     "AttemptState",
+    "Budget",
+    "BudgetAction",
     "BudgetExceeded",
+    "BudgetOrigin",
+    "BudgetPeriod",
     "BudgetStatus",
+    "BudgetWindow",
     "CacheEntry",
     "CacheFilter",
     "CacheMode",
@@ -135,6 +153,7 @@ __all__ = [
     "LatencyPercentiles",
     "LedgerEntry",
     "LimitReached",
+    "ListedPrice",
     "Message",
     "Model",
     "ModelNotAllowed",
@@ -148,6 +167,7 @@ __all__ = [
     "PreconditionFailed",
     "Preset",
     "Price",
+    "PriceTier",
     "Prompt",
     "PromptCaching",
     "ProviderError",
@@ -157,6 +177,12 @@ __all__ = [
     "ProviderUnavailable",
     "RateLimited",
     "ReasoningEffort",
+    "RecordedUsage",
+    "RefreshedPrices",
+    "Report",
+    "ReportSection",
+    "RepricedModel",
+    "Repricing",
     "RequestRefused",
     "ResponseFormat",
     "ResponseFormatType",

@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import grpc
 
-from aigen import _convert
+from aigen import _convert, _convert_books, _convert_budgets, _convert_live
 from aigen._channel import Finder
 from aigen._session import Context
 from aigen._tracing import trace_headers
@@ -41,6 +41,14 @@ BATCH: Final = Method("/aigen.v1.CompletionService/BatchComplete", bytes)  # the
 ESTIMATE: Final = Method("/aigen.v1.CompletionService/EstimateCost", _convert.estimate_of)
 STATS: Final = Method("/aigen.v1.UsageService/GetStats", _convert.stats_of)
 LEDGER: Final = Method("/aigen.v1.UsageService/ListLedgerEntries", _convert.ledger_page_of)
+EXPORT: Final = Method("/aigen.v1.UsageService/ExportLedger", _convert_books.export_of)
+RECORD: Final = Method("/aigen.v1.UsageService/RecordUsage", _convert_books.recorded_of)
+SETTLE: Final = Method("/aigen.v1.UsageService/SettleLedgerEntry", _convert_books.settled_of, repeatable=False)
+RELEASE: Final = Method("/aigen.v1.UsageService/ReleaseLedgerEntry", _convert_books.released_of, repeatable=False)
+REPRICE: Final = Method("/aigen.v1.UsageService/RepriceLedger", _convert_books.repricing_of, repeatable=False)
+REPORT: Final = Method("/aigen.v1.UsageService/GenerateReport", _convert_books.report_of)
+PRICES: Final = Method("/aigen.v1.ModelService/ListPrices", _convert_books.price_page_of)
+REFRESH: Final = Method("/aigen.v1.ModelService/RefreshPrices", _convert_books.refreshed_of)
 CACHE_STATS: Final = Method("/aigen.v1.CacheService/GetCacheStats", _convert.cache_stats_of)
 CACHE_ENTRIES: Final = Method("/aigen.v1.CacheService/ListCacheEntries", _convert.cache_page_of)
 CACHE_ENTRY: Final = Method("/aigen.v1.CacheService/GetCacheEntry", _convert.cache_entry_of)
@@ -53,10 +61,24 @@ STATUS: Final = Method("/aigen.v1.DaemonService/GetStatus", _convert.status_of)
 SETTINGS: Final = Method("/aigen.v1.DaemonService/GetSettings", _convert.settings_of)
 DRAIN: Final = Method("/aigen.v1.DaemonService/Drain", _convert.drained_of, repeatable=False)
 
+BUDGETS: Final = Method("/aigen.v1.BudgetService/ListBudgets", _convert_budgets.page_of)
+BUDGET: Final = Method("/aigen.v1.BudgetService/GetBudget", _convert_budgets.budget_of)
+SET_BUDGET: Final = Method("/aigen.v1.BudgetService/SetBudget", _convert_budgets.stored_of)
+DELETE_BUDGET: Final = Method("/aigen.v1.BudgetService/DeleteBudget", _convert_budgets.deleted_of, repeatable=False)
+BUDGET_STATUS: Final = Method("/aigen.v1.BudgetService/GetBudgetStatus", _convert_budgets.windows_of)
+PAUSE_BUDGET: Final = Method("/aigen.v1.BudgetService/PauseBudget", _convert_budgets.paused_of, repeatable=False)
+RESUME_BUDGET: Final = Method("/aigen.v1.BudgetService/ResumeBudget", _convert_budgets.resumed_of, repeatable=False)
+ALERTS: Final = Method("/aigen.v1.BudgetService/ListAlerts", _convert_budgets.alert_page_of)
+WATCH_ALERTS: Final = Method("/aigen.v1.BudgetService/WatchAlerts", _convert_budgets.watched_of)
+WATCH_USAGE: Final = Method("/aigen.v1.UsageService/WatchUsage", _convert_live.views_of)
+
 UNARY: Final[tuple[Method[Any], ...]] = (
     *(COMPLETE, BATCH, ESTIMATE, STATS, LEDGER, CACHE_STATS, CACHE_ENTRIES, CACHE_ENTRY, CLEAR),
     *(MODELS, MODEL, POLICIES, POLICY, STATUS, SETTINGS, DRAIN),
+    *(BUDGETS, BUDGET, SET_BUDGET, DELETE_BUDGET, BUDGET_STATUS, PAUSE_BUDGET, RESUME_BUDGET, ALERTS),
+    *(RECORD, SETTLE, RELEASE, REPRICE, REPORT, PRICES, REFRESH),
 )
+STREAMED: Final[tuple[Method[Any], ...]] = (STREAM, WATCH_ALERTS, EXPORT, WATCH_USAGE)
 
 
 def new_request_id() -> str:

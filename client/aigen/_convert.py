@@ -20,22 +20,22 @@ from aigen.v1 import cache_pb2, completion_pb2, daemon_pb2, message_pb2, model_p
 E = TypeVar("E", bound=StrEnum)
 
 
-def _table(enum: Any, prefix: str, ours: type[E]) -> Mapping[int, E]:
+def table(enum: Any, prefix: str, ours: type[E]) -> Mapping[int, E]:
     """Return our words by the numbers of a protobuf enum."""
     return {number: ours(name.removeprefix(prefix).lower()) for name, number in enum.items() if number}
 
 
-_FINISH = _table(message_pb2.FinishReason, "FINISH_REASON_", results.FinishReason)
-_STABILITY = _table(message_pb2.Stability, "STABILITY_", types.Stability)
-_OUTCOME = _table(completion_pb2.CacheOutcome, "CACHE_OUTCOME_", results.CacheOutcome)
-_BASIS = _table(completion_pb2.CostBasis, "COST_BASIS_", results.CostBasis)
-_CAUSE = _table(completion_pb2.SavingsCause, "SAVINGS_CAUSE_", results.SavingsCause)
-_STATE = _table(usage_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
-_TIER = _table(model_pb2.ModelTier, "MODEL_TIER_", catalog.ModelTier)
-_CAPABILITY = _table(model_pb2.ModelCapability, "MODEL_CAPABILITY_", catalog.Capability)
-_STRATEGY = _table(completion_pb2.Strategy, "STRATEGY_", types.Strategy)
-_NORMALIZATION = _table(completion_pb2.Normalization, "NORMALIZATION_", types.Normalization)
-_DAEMON = _table(daemon_pb2.DaemonState, "DAEMON_STATE_", reports.DaemonState)
+_FINISH = table(message_pb2.FinishReason, "FINISH_REASON_", results.FinishReason)
+_STABILITY = table(message_pb2.Stability, "STABILITY_", types.Stability)
+_OUTCOME = table(completion_pb2.CacheOutcome, "CACHE_OUTCOME_", results.CacheOutcome)
+_BASIS = table(completion_pb2.CostBasis, "COST_BASIS_", results.CostBasis)
+_CAUSE = table(completion_pb2.SavingsCause, "SAVINGS_CAUSE_", results.SavingsCause)
+_STATE = table(usage_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
+_TIER = table(model_pb2.ModelTier, "MODEL_TIER_", catalog.ModelTier)
+_CAPABILITY = table(model_pb2.ModelCapability, "MODEL_CAPABILITY_", catalog.Capability)
+_STRATEGY = table(completion_pb2.Strategy, "STRATEGY_", types.Strategy)
+_NORMALIZATION = table(completion_pb2.Normalization, "NORMALIZATION_", types.Normalization)
+_DAEMON = table(daemon_pb2.DaemonState, "DAEMON_STATE_", reports.DaemonState)
 
 
 def completion(message: completion_pb2.CompleteResponse) -> results.Completion:
@@ -85,10 +85,10 @@ def stats_of(payload: bytes) -> reports.Stats:
     """Return the statistics of a period."""
     message = usage_pb2.GetStatsResponse.FromString(payload)
     return reports.Stats(
-        rows=tuple(reports.StatsRow(group=tuple(row.group), totals=_totals(row.totals)) for row in message.rows),
-        totals=_totals(message.totals),
-        start_time=_moment(message, "start_time"),
-        end_time=_moment(message, "end_time"),
+        rows=tuple(reports.StatsRow(group=tuple(row.group), totals=totals(row.totals)) for row in message.rows),
+        totals=totals(message.totals),
+        start_time=moment(message, "start_time"),
+        end_time=moment(message, "end_time"),
         time_zone=message.time_zone,
     )
 
@@ -96,14 +96,14 @@ def stats_of(payload: bytes) -> reports.Stats:
 def ledger_page_of(payload: bytes) -> tuple[list[reports.LedgerEntry], str]:
     """Return a page of ledger entries and where the next begins."""
     message = usage_pb2.ListLedgerEntriesResponse.FromString(payload)
-    return [_ledger_entry(entry) for entry in message.entries], message.next_page_token
+    return [ledger_entry(entry) for entry in message.entries], message.next_page_token
 
 
 def cache_stats_of(payload: bytes) -> reports.CacheStats:
     """Return the state of the cache."""
     message = cache_pb2.GetCacheStatsResponse.FromString(payload)
-    counts = _same(message, "entry_count size_bytes max_size_bytes hit_count miss_count eviction_count expiration_count")
-    memory = _same(message, "memory_entry_count memory_size_bytes storing")
+    counts = same(message, "entry_count size_bytes max_size_bytes hit_count miss_count eviction_count expiration_count")
+    memory = same(message, "memory_entry_count memory_size_bytes storing")
     return reports.CacheStats(**counts, **memory, mean_hit_latency_us=_optional(message, "mean_hit_latency_us"))
 
 
@@ -121,7 +121,7 @@ def cache_entry_of(payload: bytes) -> reports.CacheEntry:
 
 def cleared_of(payload: bytes) -> reports.ClearedCache:
     """Return what was removed from the cache."""
-    return reports.ClearedCache(**_same(cache_pb2.ClearCacheResponse.FromString(payload), "entry_count size_bytes"))
+    return reports.ClearedCache(**same(cache_pb2.ClearCacheResponse.FromString(payload), "entry_count size_bytes"))
 
 
 def model_page_of(payload: bytes) -> tuple[list[reports.Model], str]:
@@ -151,12 +151,12 @@ def status_of(payload: bytes) -> reports.DaemonStatus:
     """Return how the daemon is."""
     message = daemon_pb2.GetStatusResponse.FromString(payload)
     return reports.DaemonStatus(
-        **_same(message, "version process_id socket_path state_directory cache_directory in_flight_count queued_count"),
-        **_same(message, "detached_count ledger_epoch ledger_sequence resident_bytes"),
+        **same(message, "version process_id socket_path state_directory cache_directory in_flight_count queued_count"),
+        **same(message, "detached_count ledger_epoch ledger_sequence resident_bytes"),
         state=_DAEMON.get(message.state),
-        start_time=_moment(message, "start_time"),
+        start_time=moment(message, "start_time"),
         providers=tuple(_provider(item) for item in message.providers),
-        budgets=tuple(_budget(item) for item in message.budgets),
+        budgets=tuple(budget(item) for item in message.budgets),
         warnings=tuple(message.warnings),
     )
 
@@ -164,7 +164,7 @@ def status_of(payload: bytes) -> reports.DaemonStatus:
 def settings_of(payload: bytes) -> tuple[reports.Setting, ...]:
     """Return the settings in force."""
     message = daemon_pb2.GetSettingsResponse.FromString(payload)
-    return tuple(reports.Setting(**_same(item, "key value_json origin")) for item in message.settings)
+    return tuple(reports.Setting(**same(item, "key value_json origin")) for item in message.settings)
 
 
 def drained_of(payload: bytes) -> int:
@@ -226,24 +226,24 @@ def _tool_call(message: message_pb2.ToolCall) -> types.ToolCall:
 
 _CONTENTS: Mapping[str, Any] = {
     "text": lambda part: types.Text(part.text),
-    "image": lambda part: types.Image(**_same(part.image, "data url media_type")),
-    "document": lambda part: types.Document(**_same(part.document, "data url media_type title")),
+    "image": lambda part: types.Image(**same(part.image, "data url media_type")),
+    "document": lambda part: types.Document(**same(part.document, "data url media_type title")),
     "tool_call": lambda part: _tool_call(part.tool_call),
-    "tool_result": lambda part: types.ToolResult(**_same(part.tool_result, "tool_call_id text is_error")),
-    "thinking": lambda part: types.Thinking(**_same(part.thinking, "text signature")),
+    "tool_result": lambda part: types.ToolResult(**same(part.tool_result, "tool_call_id text is_error")),
+    "thinking": lambda part: types.Thinking(**same(part.thinking, "text signature")),
 }
 
 
 def _cost_estimate(message: completion_pb2.CostEstimate) -> results.CostEstimate:
-    fields = _same(message, "provider model input_tokens max_output_tokens price_entry_id")
+    fields = same(message, "provider model input_tokens max_output_tokens price_entry_id")
     return results.CostEstimate(**fields, max_cost_usd_nanos=_optional(message, "max_cost_usd_nanos"))
 
 
-def _totals(message: usage_pb2.UsageTotals) -> reports.UsageTotals:
-    outcomes = _same(message, "call_count hit_count miss_count coalesced_count bypass_count refresh_count replay_count")
-    ends = _same(message, "unknown_count released_count unpriced_count")
-    costs = _same(message, "cost_usd_nanos estimated_cost_usd_nanos unknown_cost_usd_nanos")
-    latency = reports.LatencyPercentiles(**_same(message.latency, "p50_us p90_us p99_us")) if message.HasField("latency") else None
+def totals(message: usage_pb2.UsageTotals) -> reports.UsageTotals:
+    outcomes = same(message, "call_count hit_count miss_count coalesced_count bypass_count refresh_count replay_count")
+    ends = same(message, "unknown_count released_count unpriced_count")
+    costs = same(message, "cost_usd_nanos estimated_cost_usd_nanos unknown_cost_usd_nanos")
+    latency = reports.LatencyPercentiles(**same(message.latency, "p50_us p90_us p99_us")) if message.HasField("latency") else None
     return reports.UsageTotals(
         **outcomes,
         **ends,
@@ -256,13 +256,13 @@ def _totals(message: usage_pb2.UsageTotals) -> reports.UsageTotals:
 
 
 def _savings(items: Iterable[usage_pb2.Savings]) -> tuple[reports.Savings, ...]:
-    return tuple(reports.Savings(cause=_CAUSE.get(item.cause), **_same(item, "call_count saved_usd_nanos")) for item in items)
+    return tuple(reports.Savings(cause=_CAUSE.get(item.cause), **same(item, "call_count saved_usd_nanos")) for item in items)
 
 
-def _ledger_entry(message: usage_pb2.LedgerEntry) -> reports.LedgerEntry:
+def ledger_entry(message: usage_pb2.LedgerEntry) -> reports.LedgerEntry:
     return reports.LedgerEntry(
-        **_same(message, "id request_id attempt_number provider model resolved_model agent service session phase task"),
-        **_same(message, "provider_usage_json reserved_usd_nanos price_entry_id"),
+        **same(message, "id request_id attempt_number provider model resolved_model agent service session phase task"),
+        **same(message, "provider_usage_json reserved_usd_nanos price_entry_id"),
         state=_STATE.get(message.state),
         labels=dict(message.labels),
         cache_outcome=_OUTCOME.get(message.cache_outcome),
@@ -270,8 +270,8 @@ def _ledger_entry(message: usage_pb2.LedgerEntry) -> reports.LedgerEntry:
         cost_usd_nanos=_optional(message, "cost_usd_nanos"),
         cost_basis=_BASIS.get(message.cost_basis),
         flags=tuple(message.flags),
-        create_time=_moment(message, "create_time"),
-        update_time=_moment(message, "update_time"),
+        create_time=moment(message, "create_time"),
+        update_time=moment(message, "update_time"),
         provider_us=_optional(message, "provider_us"),
         savings=_savings(message.savings),
     )
@@ -279,11 +279,11 @@ def _ledger_entry(message: usage_pb2.LedgerEntry) -> reports.LedgerEntry:
 
 def _cache_entry(message: cache_pb2.CacheEntry, answer: results.Completion | None) -> reports.CacheEntry:
     return reports.CacheEntry(
-        **_same(message, "provider model agent phase service namespace size_bytes hit_count"),
+        **same(message, "provider model agent phase service namespace size_bytes hit_count"),
         key=message.key.hex(),
-        create_time=_moment(message, "create_time"),
-        expire_time=_moment(message, "expire_time"),
-        last_use_time=_moment(message, "last_use_time"),
+        create_time=moment(message, "create_time"),
+        expire_time=moment(message, "expire_time"),
+        last_use_time=moment(message, "last_use_time"),
         saved_per_hit_usd_nanos=_optional(message, "saved_per_hit_usd_nanos"),
         answer=answer,
     )
@@ -291,19 +291,19 @@ def _cache_entry(message: cache_pb2.CacheEntry, answer: results.Completion | Non
 
 def _model(message: model_pb2.Model) -> reports.Model:
     return reports.Model(
-        **_same(message, "id provider context_tokens max_output_tokens default_max_output_tokens min_cacheable_tokens"),
-        **_same(message, "description available"),
+        **same(message, "id provider context_tokens max_output_tokens default_max_output_tokens min_cacheable_tokens"),
+        **same(message, "description available"),
         aliases=tuple(message.aliases),
         agents=tuple(message.agents),
         tier=_TIER.get(message.tier),
         capabilities=tuple(_CAPABILITY[item] for item in message.capabilities if item in _CAPABILITY),
-        price=_price(message.price) if message.HasField("price") else None,
+        price=price(message.price) if message.HasField("price") else None,
     )
 
 
 def _policy(message: model_pb2.ServicePolicy, models: Iterable[model_pb2.Model]) -> reports.ServicePolicy:
     return reports.ServicePolicy(
-        **_same(message, "service restricted default_model"),
+        **same(message, "service restricted default_model"),
         allowed_tiers=tuple(_TIER[item] for item in message.allowed_tiers if item in _TIER),
         named_models=tuple(message.named_models),
         required_capabilities=tuple(_CAPABILITY[item] for item in message.required_capabilities if item in _CAPABILITY),
@@ -315,34 +315,34 @@ def _policy(message: model_pb2.ServicePolicy, models: Iterable[model_pb2.Model])
     )
 
 
-def _price(message: model_pb2.Price) -> reports.Price:
-    rates: dict[str, Any] = _same(message, "input output cache_read cache_write_5m cache_write_1h")
+def price(message: model_pb2.Price) -> reports.Price:
+    rates: dict[str, Any] = same(message, "input output cache_read cache_write_5m cache_write_1h")
     rates.update({name: Decimal(rate) if rate else None for name, rate in rates.items()})
     return reports.Price(
         **rates,
-        **_same(message, "price_entry_id source checked_on"),
+        **same(message, "price_entry_id source checked_on"),
     )
 
 
 def _provider(message: daemon_pb2.ProviderStatus) -> reports.ProviderStatus:
     keys = tuple(_provider_key(key) for key in message.keys)
-    return reports.ProviderStatus(**_same(message, "name adapter loaded in_flight_count"), keys=keys)
+    return reports.ProviderStatus(**same(message, "name adapter loaded in_flight_count"), keys=keys)
 
 
 def _provider_key(message: daemon_pb2.ProviderKeyStatus) -> reports.ProviderKeyStatus:
     delay = message.retry_delay
     return reports.ProviderKeyStatus(
-        **_same(message, "number circuit failure_count refused"),
+        **same(message, "number circuit failure_count refused"),
         retry_delay_s=delay.seconds + delay.nanos / 1e9 if message.HasField("retry_delay") else None,
     )
 
 
-def _budget(message: daemon_pb2.BudgetStatus) -> reports.BudgetStatus:
-    fields = _same(message, "name window limit_usd_nanos spent_usd_nanos reserved_usd_nanos action")
-    return reports.BudgetStatus(**fields, reset_time=_moment(message, "reset_time"))
+def budget(message: daemon_pb2.BudgetStatus) -> reports.BudgetStatus:
+    fields = same(message, "name window limit_usd_nanos spent_usd_nanos reserved_usd_nanos action")
+    return reports.BudgetStatus(**fields, reset_time=moment(message, "reset_time"))
 
 
-def _same(message: Any, names: str) -> dict[str, Any]:
+def same(message: Any, names: str) -> dict[str, Any]:
     """Return the fields that are called and mean the same on both sides."""
     return {name: getattr(message, name) for name in names.split()}
 
@@ -351,6 +351,6 @@ def _optional(message: Any, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
 
 
-def _moment(message: Any, name: str) -> datetime | None:
+def moment(message: Any, name: str) -> datetime | None:
     stamp: Timestamp = getattr(message, name)
     return stamp.ToDatetime(tzinfo=UTC) if message.HasField(name) else None

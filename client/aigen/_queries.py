@@ -12,7 +12,7 @@ from aigen._requests import serialize
 from aigen.catalog import Capability, ModelTier
 from aigen.errors import InvalidRequest, invalid
 from aigen.reports import AttemptState, GroupBy, Period
-from aigen.v1 import cache_pb2, daemon_pb2, model_pb2, usage_pb2
+from aigen.v1 import budget_pb2, cache_pb2, daemon_pb2, model_pb2, usage_pb2
 
 
 class UsageFilter(TypedDict, total=False):
@@ -43,15 +43,18 @@ class CacheFilter(TypedDict, total=False):
 
 _PERIODS = words(usage_pb2.Period, "PERIOD_")
 _GROUPS = words(usage_pb2.GroupBy, "GROUP_BY_")
-_STATES = words(usage_pb2.AttemptState, "ATTEMPT_STATE_")
+STATES = words(usage_pb2.AttemptState, "ATTEMPT_STATE_")
 _TIERS = words(model_pb2.ModelTier, "MODEL_TIER_")
 _CAPABILITIES = words(model_pb2.ModelCapability, "MODEL_CAPABILITY_")
 
 PageRequest = (
-    usage_pb2.ListLedgerEntriesRequest
+    budget_pb2.ListBudgetsRequest
+    | budget_pb2.ListAlertsRequest
+    | usage_pb2.ListLedgerEntriesRequest
     | cache_pb2.ListCacheEntriesRequest
     | model_pb2.ListModelsRequest
     | model_pb2.ListServicePoliciesRequest
+    | model_pb2.ListPricesRequest
 )
 
 
@@ -67,14 +70,14 @@ def stats_bytes(
 ) -> bytes:
     """Return the serialized GetStatsRequest."""
     message = usage_pb2.GetStatsRequest()
-    with _field("period"):
+    with named("period"):
         if period is not None:
             message.period = number_of(period, _PERIODS)
-    _set_range(message, start_time, end_time)
-    _set(message, {"time_zone": time_zone, "label_key": label_key})
-    with _field("group_by"):
-        message.group_by.extend(_numbers(group_by, _GROUPS))
-    _filter(message.filter, where)
+    fill_range(message, start_time, end_time)
+    fill(message, {"time_zone": time_zone, "label_key": label_key})
+    with named("group_by"):
+        message.group_by.extend(numbers(group_by, _GROUPS))
+    fill_filter(message.filter, where)
     return serialize(message)
 
 
@@ -89,19 +92,19 @@ def ledger_page(
 ) -> usage_pb2.ListLedgerEntriesRequest:
     """Return the request for the first page of ledger entries."""
     message = usage_pb2.ListLedgerEntriesRequest()
-    _set_range(message, start_time, end_time)
-    with _field("states"):
-        message.states.extend(_numbers(states, _STATES))
-    _set(message, {"request_id": request_id, "page_size": page_size})
-    _filter(message.filter, where)
+    fill_range(message, start_time, end_time)
+    with named("states"):
+        message.states.extend(numbers(states, STATES))
+    fill(message, {"request_id": request_id, "page_size": page_size})
+    fill_filter(message.filter, where)
     return message
 
 
 def cache_page(*, page_size: int, where: Mapping[str, Any]) -> cache_pb2.ListCacheEntriesRequest:
     """Return the request for the first page of cache entries."""
     message = cache_pb2.ListCacheEntriesRequest()
-    _set(message, {"page_size": page_size})
-    _filter(message.filter, where)
+    fill(message, {"page_size": page_size})
+    fill_filter(message.filter, where)
     return message
 
 
@@ -110,11 +113,11 @@ def model_page(
 ) -> model_pb2.ListModelsRequest:
     """Return the request for the first page of models."""
     message = model_pb2.ListModelsRequest()
-    _set(message, {"provider": provider, "page_size": page_size})
-    with _field("tier"):
+    fill(message, {"provider": provider, "page_size": page_size})
+    with named("tier"):
         if tier is not None:
             message.tier = number_of(tier, _TIERS)
-    with _field("capability"):
+    with named("capability"):
         if capability is not None:
             message.capability = number_of(capability, _CAPABILITIES)
     return message
@@ -123,7 +126,7 @@ def model_page(
 def policy_page(*, page_size: int) -> model_pb2.ListServicePoliciesRequest:
     """Return the request for the first page of service policies."""
     message = model_pb2.ListServicePoliciesRequest()
-    _set(message, {"page_size": page_size})
+    fill(message, {"page_size": page_size})
     return message
 
 
@@ -136,27 +139,27 @@ def next_page(message: PageRequest, page_token: str) -> bytes:
 def clear_bytes(*, validate_only: bool, where: Mapping[str, Any]) -> bytes:
     """Return the serialized ClearCacheRequest."""
     message = cache_pb2.ClearCacheRequest(validate_only=validate_only)
-    _filter(message.filter, where)
+    fill_filter(message.filter, where)
     return serialize(message)
 
 
 def entry_bytes(key: str | bytes) -> bytes:
     """Return the serialized GetCacheEntryRequest of a key, in hexadecimal or raw."""
-    with _field("key", key):
+    with named("key", key):
         return serialize(cache_pb2.GetCacheEntryRequest(key=bytes.fromhex(key) if isinstance(key, str) else key))
 
 
 def model_bytes(name: str) -> bytes:
     """Return the serialized GetModelRequest."""
     message = model_pb2.GetModelRequest()
-    _set(message, {"model": name})
+    fill(message, {"model": name})
     return serialize(message)
 
 
 def policy_bytes(service: str) -> bytes:
     """Return the serialized GetServicePolicyRequest."""
     message = model_pb2.GetServicePolicyRequest()
-    _set(message, {"service": service})
+    fill(message, {"service": service})
     return serialize(message)
 
 
@@ -164,7 +167,7 @@ def drain_bytes(wait: timedelta | float | None) -> bytes:
     """Return the serialized DrainRequest."""
     message = daemon_pb2.DrainRequest()
     if wait is not None:
-        with _field("wait", wait):
+        with named("wait", wait):
             _set_duration(message.timeout, wait)
     return serialize(message)
 
@@ -174,30 +177,33 @@ def _set_duration(target: Duration, value: timedelta | float) -> None:
     target.SetInParent()
 
 
-def _set_range(message: Any, start_time: datetime | None, end_time: datetime | None) -> None:
-    for name, moment in (("start_time", start_time), ("end_time", end_time)):
+def fill_range(message: Any, start_time: datetime | None, end_time: datetime | None, **others: datetime | None) -> None:
+    """Write the moments that are given."""
+    for name, moment in (("start_time", start_time), ("end_time", end_time), *others.items()):
         if moment is not None:
-            with _field(name, moment):
+            with named(name, moment):
                 set_timestamp(getattr(message, name), moment)
 
 
-def _set(message: Any, values: Mapping[str, Any]) -> None:
+def fill(message: Any, values: Mapping[str, Any]) -> None:
+    """Write fields by name; one that can't be written is refused by its name."""
     for name, value in values.items():
-        with _field(name, value):
+        with named(name, value):
             set_field(message, name, value)
 
 
-def _numbers(values: Sequence[str], known: Mapping[str, int]) -> list[Any]:
+def numbers(values: Sequence[str], known: Mapping[str, int]) -> list[Any]:
     """Return the numbers of words; one word alone counts as a list of one."""
     return [number_of(value, known) for value in ((values,) if isinstance(values, str) else values)]
 
 
-def _filter(message: Any, where: Mapping[str, Any]) -> None:
+def fill_filter(message: Any, where: Mapping[str, Any]) -> None:
+    """Write a filter; a name that it does not have is refused."""
     for name, value in where.items():
         setter = _FILTERS.get(name)
         if name not in message.DESCRIPTOR.fields_by_name:
             raise invalid(name, "no filter", f"one of {', '.join(message.DESCRIPTOR.fields_by_name)}")
-        with _field(name, value):
+        with named(name, value):
             if setter is not None:
                 setter(message, value)
             elif value is not None:
@@ -212,7 +218,7 @@ _FILTERS: Mapping[str, Callable[[Any, Any], None]] = {
 
 
 @contextmanager
-def _field(name: str, value: object = None) -> Iterator[None]:
+def named(name: str, value: object = None) -> Iterator[None]:
     """Name the field in what protobuf or a conversion refuses."""
     try:
         yield

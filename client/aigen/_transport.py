@@ -93,6 +93,26 @@ class Transport(BaseClient):
             if not token:
                 return
 
+    def _streamed(self, method: _call.Method[list[T]], payload: bytes, timeout: float | None) -> Generator[T, None, None]:
+        """Give what the messages of a stream hold; once some of it was given, a lost connection ends it with its error."""
+        seconds = self._seconds(timeout)
+        deadline = time.monotonic() + seconds
+        recovery = self._recovery(method, "", timeout=seconds, deadline=deadline)
+        answering = False
+        while True:
+            stub = self._stubs.get(method.path) or self._connected(method, deadline)
+            call = stub(payload, timeout=_call.grpc_seconds(recovery.seconds_left()), metadata=trace_headers())
+            try:
+                for message in call:
+                    answering = True
+                    yield from method.decode(message)
+                return
+            except grpc.RpcError as error:
+                self._check_open()
+                time.sleep(recovery.pause_after(error, answering=answering))
+            finally:
+                call.cancel()
+
     def _connected(self, method: _call.Method[Any], deadline: float) -> Any:
         """Return the stub of a method after finding the daemon and opening the channel."""
         self._check_open()
@@ -107,7 +127,7 @@ class Transport(BaseClient):
     def _open(self, path: str) -> None:
         channel = grpc.insecure_channel(_channel.channel_target(path), options=_channel.CHANNEL_OPTIONS)
         stubs: dict[str, Any] = {method.path: channel.unary_unary(method.path) for method in _call.UNARY}
-        stubs[_call.STREAM.path] = channel.unary_stream(_call.STREAM.path)
+        stubs |= {method.path: channel.unary_stream(method.path) for method in _call.STREAMED}
         self._channel, self._stubs = channel, stubs
 
     def _forsake(self) -> None:

@@ -11,7 +11,9 @@ from typing import Unpack
 from uuid import UUID
 
 from aigen import _call, _convert, _queries, _requests
-from aigen._aio_transport import AsyncTransport
+from aigen._aio_books import AsyncBooks
+from aigen._aio_budgets import AsyncBudgets
+from aigen._aio_watching import AsyncWatching
 from aigen._stream import AsyncCompletionStream
 from aigen._tracing import trace_headers
 from aigen.catalog import Capability, ModelTier
@@ -34,7 +36,7 @@ from aigen.results import Completion, Estimate
 from aigen.types import CompletionOptions, Prompt
 
 
-class AsyncClient(AsyncTransport):
+class AsyncClient(AsyncBooks, AsyncBudgets, AsyncWatching):
     """Talks to the aigend of this machine from one event loop; otherwise it is what `Client` is, method by method.
 
     Args:

@@ -10,9 +10,11 @@ from typing import Unpack
 from uuid import UUID
 
 from aigen import _call, _convert, _queries, _requests
+from aigen._books import Books
+from aigen._budgets import Budgets
 from aigen._stream import CompletionStream
 from aigen._tracing import trace_headers
-from aigen._transport import Transport
+from aigen._watching import Watching
 from aigen.catalog import Capability, ModelTier
 from aigen.errors import AigenError
 from aigen.reports import (
@@ -33,7 +35,7 @@ from aigen.results import Completion, Estimate
 from aigen.types import CompletionOptions, Prompt
 
 
-class Client(Transport):
+class Client(Books, Budgets, Watching):
     """Talks to the aigend of this machine; safe to share between threads.
 
     The connection is made with the first call, which waits up to `connect_timeout` for a daemon that is not there yet. A daemon

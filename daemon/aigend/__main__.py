@@ -65,11 +65,18 @@ def _parser() -> argparse.ArgumentParser:
         ("cache-directory", "directory of the cache"),
     ):
         serve.add_argument(f"--{name}", metavar="PATH", type=_absolute, help=f"{what}, instead of what the settings say")
-    ledger = commands.add_parser("ledger", help="examine or set aside the ledger while no daemon serves it").add_subparsers(
+    ledger = commands.add_parser("ledger", help="examine, copy, restore or set aside the ledger").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
     _add_config(ledger.add_parser("verify", help="check every row, sum and checksum"))
     _add_config(ledger.add_parser("repair", help="set a ledger aside that is refused, so that the next start begins a new one"))
+    for name, what in (
+        ("backup", "copy the ledger to a new file; a daemon may serve it meanwhile"),
+        ("restore", "put a copy in the ledger's place and set aside what was there"),
+    ):
+        copying = ledger.add_parser(name, help=what)
+        copying.add_argument("path", metavar="PATH", type=_path, help="the copy")
+        _add_config(copying)
     config = commands.add_parser("config", help="print or check settings").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -91,6 +98,10 @@ def _absolute(text: str) -> str:
     return str(Path(text).absolute())
 
 
+def _path(text: str) -> Path:
+    return Path(_absolute(text))
+
+
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     config = import_module("aigend.config")
     if options.command == "config" and options.action == "default":
@@ -99,7 +110,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.command == "serve":
         return int(import_module("aigend.server").run(loaded, environ=environ))
     if options.command == "ledger":
-        return _ledger(options.action, loaded)
+        return _ledger(options.action, loaded, getattr(options, "path", None))
     if options.action == "check":
         import_module("aigend.assembly").check(loaded, environ)
         for warning in loaded.warnings:
@@ -108,9 +119,10 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _print(_json(loaded) if options.json else _table(loaded))
 
 
-def _ledger(action: str, loaded: "LoadedSettings") -> int:
+def _ledger(action: str, loaded: "LoadedSettings", copy: Path | None) -> int:
     clock = import_module("aigend.clock").SystemClock()
-    return int(import_module("aigend.ledger_command").run(action, loaded, clock=clock, say=lambda line: _print(line + "\n")))
+    command = import_module("aigend.ledger_command").run
+    return int(command(action, loaded, clock=clock, copy=copy, say=lambda line: _print(line + "\n")))
 
 
 def _table(loaded: "LoadedSettings") -> str:

@@ -10,6 +10,7 @@ from aigend.cache.stores.sqlite import SqliteStore
 from aigend.clock import Clock
 from aigend.completion.attempts import Attempts
 from aigend.completion.bookings import Bookings
+from aigend.completion.downgrades import Downgrades
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.failpoints import Failpoints
 from aigend.completion.free_answers import FreeAnswers
@@ -20,10 +21,13 @@ from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
 from aigend.config import LoadedSettings, ProviderSettings, with_environment
+from aigend.ledger.alert_events import AlertEvents
 from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.price_catalog import PriceCatalog, read_prices
+from aigend.ledger.price_refresh import PriceRefresher
 from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.webhooks import Webhooks
 from aigend.providers.registry import ProviderRegistry
 from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.catalog import build_catalog
@@ -33,12 +37,17 @@ from aigend.routing.policy import build_policies
 from aigend.routing.router import Router
 from aigend.routing.strategy import LatencyOf
 from aigend.rpc.answer_codec import WireCodec
+from aigend.rpc.budget import BudgetServicer
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
+from aigend.rpc.corrections import CorrectionServicer
 from aigend.rpc.daemon import Control, DaemonServicer
 from aigend.rpc.listener import Listener
 from aigend.rpc.model import ModelServicer
+from aigend.rpc.prices import PriceServicer
+from aigend.rpc.report import ReportServicer
 from aigend.rpc.usage import UsageServicer
+from aigend.rpc.watch import WatchServicer
 from aigend.scheduling.limits import DispatchLimits
 from aigend.telemetry.instruments import CallCounters
 from aigend.telemetry.tracing import Tracer
@@ -59,6 +68,7 @@ class Parts:
     retries: RetryBudget
     sharing: Sharing
     tracer: Tracer
+    webhooks: Webhooks
 
 
 def assemble(
@@ -117,17 +127,26 @@ def assemble(
         retries=retries,
         sharing=sharing,
         tracer=tracer,
+        webhooks=_webhooks(loaded, ledger, tracer, clock=clock),
     )
 
 
+def _webhooks(loaded: LoadedSettings, ledger: Ledger, tracer: Tracer, *, clock: Clock) -> Webhooks:
+    webhooks = Webhooks(loaded.settings.alerts, clock=clock)
+    ledger.budgets.alerts.listeners += [webhooks.take, AlertEvents(tracer)]
+    return webhooks
+
+
 def _ledger(loaded: LoadedSettings, *, clock: Clock, on_fault: Callable[[str], None]) -> Ledger:
-    return Ledger(
+    ledger = Ledger(
         path=loaded.places.state_directory / "ledger.db",
         clock=clock,
         settings=loaded.settings.ledger,
         budgets=budget_book(loaded),
         on_fault=on_fault,
     )
+    use_budgets(ledger, loaded)
+    return ledger
 
 
 def _cache(loaded: LoadedSettings, *, codec: WireCodec, clock: Clock) -> CacheManager:
@@ -177,6 +196,7 @@ def _spine(
         clock=clock,
         latency_of=latency_of,
         reads_of=reads_of,
+        downgrades=Downgrades(ledger.budgets),
     )
     return sharing, engine
 
@@ -215,7 +235,17 @@ def check(loaded: LoadedSettings, environ: Mapping[str, str]) -> None:
     make_snapshot(loaded, environ=environ, published=PublishedPrices())
 
 
-def make_listener(parts: Parts, control: Control, *, clock: Clock) -> Listener:
+def price_refresher(parts: Parts, published: PublishedPrices, *, clock: Clock) -> PriceRefresher:
+    """Return what fetches the published prices anew."""
+    return PriceRefresher(
+        published,
+        prices=lambda: parts.engine.snapshot.prices,
+        settings=lambda: parts.engine.snapshot.settings.prices,
+        clock=clock,
+    )
+
+
+def make_listener(parts: Parts, control: Control, *, refresher: PriceRefresher, clock: Clock) -> Listener:
     """Return the gRPC server with all services."""
 
     def snapshot() -> Snapshot:
@@ -225,6 +255,16 @@ def make_listener(parts: Parts, control: Control, *, clock: Clock) -> Listener:
         completion=CompletionServicer(parts.engine, meter=parts.meter, tracer=parts.tracer, clock=clock),
         cache=CacheServicer(parts.cache, parts.codec, snapshot),
         usage=UsageServicer(parts.ledger, snapshot, clock=clock),
+        corrections=CorrectionServicer(parts.ledger, snapshot, clock=clock),
+        reports=ReportServicer(parts.ledger, snapshot, clock=clock),
+        watch=WatchServicer(
+            parts.ledger,
+            load=lambda: (parts.limits.in_flight, parts.limits.queued),
+            draining=lambda: parts.engine.draining,
+            clock=clock,
+        ),
+        prices=PriceServicer(snapshot, refresh=refresher.refresh, clock=clock),
+        budget=BudgetServicer(parts.ledger.budgets, snapshot),
         model=ModelServicer(snapshot, clock=clock),
         daemon=DaemonServicer(control),
         meter=parts.meter,
@@ -241,3 +281,9 @@ def budget_book(loaded: LoadedSettings) -> BudgetBook:
     settings = loaded.settings
     limits = settings.budgets if settings.features.budgets else ()
     return BudgetBook(limits, time_zone=settings.time_zone, week_start=settings.week_start)
+
+
+def use_budgets(ledger: Ledger, loaded: LoadedSettings) -> None:
+    """Put the budgets of settings in force, beside those that were set."""
+    origin = f"the settings file {loaded.path}" if loaded.path else "the environment"
+    ledger.budgets.use(budget_book(loaded), enabled=loaded.settings.features.budgets, origin=origin)

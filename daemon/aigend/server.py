@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from aigend.assembly import assemble, budget_book, make_listener, make_snapshot
+from aigend.assembly import assemble, make_listener, make_snapshot, price_refresher, use_budgets
 from aigend.clock import Clock, SystemClock
 from aigend.completion.snapshot import Snapshot
 from aigend.config import FlatSetting, LoadedSettings, SettingsError, load_settings
@@ -110,7 +110,8 @@ class Daemon:
         self._faults: dict[str, None] = {}  # each once, the latest last
         snapshot = make_snapshot(loaded, environ=environ, published=self._published)
         self._parts = assemble(loaded, snapshot, environ=environ, clock=clock, on_fault=self._note_fault)
-        self._listener = make_listener(self._parts, self, clock=clock)
+        self._refresher = price_refresher(self._parts, self._published, clock=clock)
+        self._listener = make_listener(self._parts, self, refresher=self._refresher, clock=clock)
         self._stop_asked = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._drain_timeout_s = loaded.settings.drain.provider_timeout_s
@@ -139,6 +140,7 @@ class Daemon:
         self._parts.providers.start_loading()
         self._begin(self._manager.keep_alive())
         self._begin(self._load_prices())
+        self._begin(self._refresher.keep_fresh())
         _settle_memory()
         self._manager.ready(f"serving {self._loaded.places.socket}")
         _log.info(
@@ -157,6 +159,7 @@ class Daemon:
     async def stop(self) -> None:
         """Admit no more calls, wait for those inside, and close all files; a second signal cuts the wait short."""
         self._parts.engine.drain()
+        self._parts.ledger.budgets.alerts.close()
         self._manager.stopping("draining")
         self._manager.extend_timeout(self._drain_timeout_s + self._loaded.settings.drain.admin_timeout_s + STOP_GRACE_S)
         grace_s = self._drain_timeout_s + self._loaded.settings.drain.admin_timeout_s
@@ -172,6 +175,7 @@ class Daemon:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._parts.cache.close()
         await self._parts.ledger.close()
+        await self._parts.webhooks.close()
         await self._parts.providers.aclose()
         if self._telemetry is not None:
             await asyncio.to_thread(self._telemetry.stop)
@@ -244,7 +248,8 @@ class Daemon:
     def _put_in_force(self, loaded: LoadedSettings, snapshot: Snapshot) -> None:
         limits = loaded.settings.limits
         self._parts.limits.resize(total=limits.total, per_provider=limits.per_provider, queue=limits.queue)
-        self._parts.ledger.use_budgets(budget_book(loaded))
+        use_budgets(self._parts.ledger, loaded)
+        self._parts.webhooks.use(loaded.settings.alerts)
         self._parts.health.use(loaded.settings.breaker, enabled=loaded.settings.features.circuit_breaker)
         for name in self._parts.providers.use(snapshot.providers):
             self._parts.health.forget(name)

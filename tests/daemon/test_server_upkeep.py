@@ -25,7 +25,9 @@ async def test_reloads_leave_no_tasks_behind(house: House) -> None:
     before = len(house.daemon._tasks)
     for _ in range(5):
         house.daemon._on_reload_signal()
-        await asyncio.gather(*(task for task in house.daemon._tasks if task.get_coro().__name__ != "keep_alive"))
+        await asyncio.gather(
+            *(task for task in house.daemon._tasks if task.get_coro().__name__ not in ("keep_alive", "keep_fresh"))
+        )
     await asyncio.sleep(0)
     assert len(house.daemon._tasks) <= before
 

@@ -14,6 +14,9 @@ def public(kind: type) -> dict[str, inspect.Signature]:
 
 
 EXPECTED = {
+    *("set_budget", "budgets", "budget", "delete_budget", "budget_status", "pause_budget", "resume_budget"),
+    *("alerts", "watch_alerts", "watch_usage"),
+    *("export_ledger", "record_usage", "settle_entry", "release_entry", "reprice_ledger", "report", "prices", "refresh_prices"),
     *("complete", "stream", "complete_many", "estimate", "stats", "ledger_entries", "clear_cache", "cache_stats"),
     *(
         "cache_entries",

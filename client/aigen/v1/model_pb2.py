@@ -24,41 +24,54 @@ _sym_db = _symbol_database.Default()
 
 from aigen.v1 import completion_pb2 as aigen_dot_v1_dot_completion__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61igen/v1/model.proto\x12\x08\x61igen.v1\x1a\x19\x61igen/v1/completion.proto\x1a\x1egoogle/protobuf/duration.proto\"\xd6\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0e\n\x06\x61gents\x18\x04 \x03(\t\x12!\n\x04tier\x18\x05 \x01(\x0e\x32\x13.aigen.v1.ModelTier\x12/\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0e\x32\x19.aigen.v1.ModelCapability\x12\x16\n\x0e\x63ontext_tokens\x18\x07 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x08 \x01(\x03\x12!\n\x19\x64\x65\x66\x61ult_max_output_tokens\x18\t \x01(\x03\x12\x1c\n\x14min_cacheable_tokens\x18\n \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x1e\n\x05price\x18\x0c \x01(\x0b\x32\x0f.aigen.v1.Price\x12\x11\n\tavailable\x18\r \x01(\x08\"\xa6\x01\n\x05Price\x12\x16\n\x0eprice_entry_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x12\n\ncache_read\x18\x04 \x01(\t\x12\x16\n\x0e\x63\x61\x63he_write_5m\x18\x05 \x01(\t\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x12\n\nchecked_on\x18\x08 \x01(\t\"\x9e\x01\n\x11ListModelsRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12!\n\x04tier\x18\x02 \x01(\x0e\x32\x13.aigen.v1.ModelTier\x12-\n\ncapability\x18\x03 \x01(\x0e\x32\x19.aigen.v1.ModelCapability\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"N\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.aigen.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x10GetModelResponse\x12\x1e\n\x05model\x18\x01 \x01(\x0b\x32\x0f.aigen.v1.Model\"\xdd\x02\n\rServicePolicy\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nrestricted\x18\x02 \x01(\x08\x12*\n\rallowed_tiers\x18\x03 \x03(\x0e\x32\x13.aigen.v1.ModelTier\x12\x14\n\x0cnamed_models\x18\x04 \x03(\t\x12\x38\n\x15required_capabilities\x18\x05 \x03(\x0e\x32\x19.aigen.v1.ModelCapability\x12\x16\n\x0e\x61llowed_models\x18\x06 \x03(\t\x12\x15\n\rdefault_model\x18\x07 \x01(\t\x12$\n\x08strategy\x18\x08 \x01(\x0e\x32\x12.aigen.v1.Strategy\x12&\n\x03ttl\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\rnormalization\x18\n \x01(\x0e\x32\x17.aigen.v1.Normalization\"C\n\x1aListServicePoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x1bListServicePoliciesResponse\x12\x31\n\x10service_policies\x18\x01 \x03(\x0b\x32\x17.aigen.v1.ServicePolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x17GetServicePolicyRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"l\n\x18GetServicePolicyResponse\x12/\n\x0eservice_policy\x18\x01 \x01(\x0b\x32\x17.aigen.v1.ServicePolicy\x12\x1f\n\x06models\x18\x02 \x03(\x0b\x32\x0f.aigen.v1.Model*\x86\x01\n\tModelTier\x12\x1a\n\x16MODEL_TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TIER_MINI\x10\x01\x12\x17\n\x13MODEL_TIER_STANDARD\x10\x02\x12\x17\n\x13MODEL_TIER_ADVANCED\x10\x03\x12\x16\n\x12MODEL_TIER_PREMIUM\x10\x04*\xd0\x02\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_CAPABILITY_CHAT\x10\x01\x12$\n MODEL_CAPABILITY_CODE_GENERATION\x10\x02\x12\x1d\n\x19MODEL_CAPABILITY_ANALYSIS\x10\x03\x12\x1e\n\x1aMODEL_CAPABILITY_REASONING\x10\x04\x12\x1b\n\x17MODEL_CAPABILITY_VISION\x10\x05\x12%\n!MODEL_CAPABILITY_FUNCTION_CALLING\x10\x06\x12\x1b\n\x17MODEL_CAPABILITY_SEARCH\x10\x07\x12 \n\x1cMODEL_CAPABILITY_JSON_SCHEMA\x10\x08\x12\x18\n\x14MODEL_CAPABILITY_RAG\x10\t2\xd9\x02\n\x0cModelService\x12G\n\nListModels\x12\x1b.aigen.v1.ListModelsRequest\x1a\x1c.aigen.v1.ListModelsResponse\x12\x41\n\x08GetModel\x12\x19.aigen.v1.GetModelRequest\x1a\x1a.aigen.v1.GetModelResponse\x12\x62\n\x13ListServicePolicies\x12$.aigen.v1.ListServicePoliciesRequest\x1a%.aigen.v1.ListServicePoliciesResponse\x12Y\n\x10GetServicePolicy\x12!.aigen.v1.GetServicePolicyRequest\x1a\".aigen.v1.GetServicePolicyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61igen/v1/model.proto\x12\x08\x61igen.v1\x1a\x19\x61igen/v1/completion.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd6\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0e\n\x06\x61gents\x18\x04 \x03(\t\x12!\n\x04tier\x18\x05 \x01(\x0e\x32\x13.aigen.v1.ModelTier\x12/\n\x0c\x63\x61pabilities\x18\x06 \x03(\x0e\x32\x19.aigen.v1.ModelCapability\x12\x16\n\x0e\x63ontext_tokens\x18\x07 \x01(\x03\x12\x19\n\x11max_output_tokens\x18\x08 \x01(\x03\x12!\n\x19\x64\x65\x66\x61ult_max_output_tokens\x18\t \x01(\x03\x12\x1c\n\x14min_cacheable_tokens\x18\n \x01(\x03\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x1e\n\x05price\x18\x0c \x01(\x0b\x32\x0f.aigen.v1.Price\x12\x11\n\tavailable\x18\r \x01(\x08\"\xa6\x01\n\x05Price\x12\x16\n\x0eprice_entry_id\x18\x01 \x01(\t\x12\r\n\x05input\x18\x02 \x01(\t\x12\x0e\n\x06output\x18\x03 \x01(\t\x12\x12\n\ncache_read\x18\x04 \x01(\t\x12\x16\n\x0e\x63\x61\x63he_write_5m\x18\x05 \x01(\t\x12\x16\n\x0e\x63\x61\x63he_write_1h\x18\x06 \x01(\t\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x12\n\nchecked_on\x18\x08 \x01(\t\"\x9e\x01\n\x11ListModelsRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12!\n\x04tier\x18\x02 \x01(\x0e\x32\x13.aigen.v1.ModelTier\x12-\n\ncapability\x18\x03 \x01(\x0e\x32\x19.aigen.v1.ModelCapability\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"N\n\x12ListModelsResponse\x12\x1f\n\x06models\x18\x01 \x03(\x0b\x32\x0f.aigen.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"2\n\x10GetModelResponse\x12\x1e\n\x05model\x18\x01 \x01(\x0b\x32\x0f.aigen.v1.Model\"\xdd\x02\n\rServicePolicy\x12\x0f\n\x07service\x18\x01 \x01(\t\x12\x12\n\nrestricted\x18\x02 \x01(\x08\x12*\n\rallowed_tiers\x18\x03 \x03(\x0e\x32\x13.aigen.v1.ModelTier\x12\x14\n\x0cnamed_models\x18\x04 \x03(\t\x12\x38\n\x15required_capabilities\x18\x05 \x03(\x0e\x32\x19.aigen.v1.ModelCapability\x12\x16\n\x0e\x61llowed_models\x18\x06 \x03(\t\x12\x15\n\rdefault_model\x18\x07 \x01(\t\x12$\n\x08strategy\x18\x08 \x01(\x0e\x32\x12.aigen.v1.Strategy\x12&\n\x03ttl\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\rnormalization\x18\n \x01(\x0e\x32\x17.aigen.v1.Normalization\"C\n\x1aListServicePoliciesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x1bListServicePoliciesResponse\x12\x31\n\x10service_policies\x18\x01 \x03(\x0b\x32\x17.aigen.v1.ServicePolicy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"*\n\x17GetServicePolicyRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"l\n\x18GetServicePolicyResponse\x12/\n\x0eservice_policy\x18\x01 \x01(\x0b\x32\x17.aigen.v1.ServicePolicy\x12\x1f\n\x06models\x18\x02 \x03(\x0b\x32\x0f.aigen.v1.Model\"A\n\tPriceTier\x12\x14\n\x0c\x61\x62ove_tokens\x18\x01 \x01(\x03\x12\x1e\n\x05rates\x18\x02 \x01(\x0b\x32\x0f.aigen.v1.Price\"\xa5\x02\n\x0bListedPrice\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x1e\n\x05price\x18\x03 \x01(\x0b\x32\x0f.aigen.v1.Price\x12\"\n\x05tiers\x18\x04 \x03(\x0b\x32\x13.aigen.v1.PriceTier\x12\x1e\n\x05\x62\x61tch\x18\x05 \x01(\x0b\x32\x0f.aigen.v1.Price\x12\x1d\n\x15request_fee_usd_nanos\x18\x06 \x01(\t\x12\x1c\n\x14search_fee_usd_nanos\x18\x07 \x01(\t\x12\x33\n\x0fvalid_from_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08in_force\x18\t \x01(\x08\x12\r\n\x05stale\x18\n \x01(\x08\"[\n\x11ListPricesRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"T\n\x12ListPricesResponse\x12%\n\x06prices\x18\x01 \x03(\x0b\x32\x15.aigen.v1.ListedPrice\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x16\n\x14RefreshPricesRequest\"q\n\x15RefreshPricesResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12-\n\x0e\x63hanged_prices\x18\x03 \x03(\x0b\x32\x15.aigen.v1.ListedPrice*\x86\x01\n\tModelTier\x12\x1a\n\x16MODEL_TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fMODEL_TIER_MINI\x10\x01\x12\x17\n\x13MODEL_TIER_STANDARD\x10\x02\x12\x17\n\x13MODEL_TIER_ADVANCED\x10\x03\x12\x16\n\x12MODEL_TIER_PREMIUM\x10\x04*\xd0\x02\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_CAPABILITY_CHAT\x10\x01\x12$\n MODEL_CAPABILITY_CODE_GENERATION\x10\x02\x12\x1d\n\x19MODEL_CAPABILITY_ANALYSIS\x10\x03\x12\x1e\n\x1aMODEL_CAPABILITY_REASONING\x10\x04\x12\x1b\n\x17MODEL_CAPABILITY_VISION\x10\x05\x12%\n!MODEL_CAPABILITY_FUNCTION_CALLING\x10\x06\x12\x1b\n\x17MODEL_CAPABILITY_SEARCH\x10\x07\x12 \n\x1cMODEL_CAPABILITY_JSON_SCHEMA\x10\x08\x12\x18\n\x14MODEL_CAPABILITY_RAG\x10\t2\xf4\x03\n\x0cModelService\x12G\n\nListModels\x12\x1b.aigen.v1.ListModelsRequest\x1a\x1c.aigen.v1.ListModelsResponse\x12\x41\n\x08GetModel\x12\x19.aigen.v1.GetModelRequest\x1a\x1a.aigen.v1.GetModelResponse\x12\x62\n\x13ListServicePolicies\x12$.aigen.v1.ListServicePoliciesRequest\x1a%.aigen.v1.ListServicePoliciesResponse\x12Y\n\x10GetServicePolicy\x12!.aigen.v1.GetServicePolicyRequest\x1a\".aigen.v1.GetServicePolicyResponse\x12G\n\nListPrices\x12\x1b.aigen.v1.ListPricesRequest\x1a\x1c.aigen.v1.ListPricesResponse\x12P\n\rRefreshPrices\x12\x1e.aigen.v1.RefreshPricesRequest\x1a\x1f.aigen.v1.RefreshPricesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aigen.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELTIER']._serialized_start=1617
-  _globals['_MODELTIER']._serialized_end=1751
-  _globals['_MODELCAPABILITY']._serialized_start=1754
-  _globals['_MODELCAPABILITY']._serialized_end=2090
-  _globals['_MODEL']._serialized_start=94
-  _globals['_MODEL']._serialized_end=436
-  _globals['_PRICE']._serialized_start=439
-  _globals['_PRICE']._serialized_end=605
-  _globals['_LISTMODELSREQUEST']._serialized_start=608
-  _globals['_LISTMODELSREQUEST']._serialized_end=766
-  _globals['_LISTMODELSRESPONSE']._serialized_start=768
-  _globals['_LISTMODELSRESPONSE']._serialized_end=846
-  _globals['_GETMODELREQUEST']._serialized_start=848
-  _globals['_GETMODELREQUEST']._serialized_end=880
-  _globals['_GETMODELRESPONSE']._serialized_start=882
-  _globals['_GETMODELRESPONSE']._serialized_end=932
-  _globals['_SERVICEPOLICY']._serialized_start=935
-  _globals['_SERVICEPOLICY']._serialized_end=1284
-  _globals['_LISTSERVICEPOLICIESREQUEST']._serialized_start=1286
-  _globals['_LISTSERVICEPOLICIESREQUEST']._serialized_end=1353
-  _globals['_LISTSERVICEPOLICIESRESPONSE']._serialized_start=1355
-  _globals['_LISTSERVICEPOLICIESRESPONSE']._serialized_end=1460
-  _globals['_GETSERVICEPOLICYREQUEST']._serialized_start=1462
-  _globals['_GETSERVICEPOLICYREQUEST']._serialized_end=1504
-  _globals['_GETSERVICEPOLICYRESPONSE']._serialized_start=1506
-  _globals['_GETSERVICEPOLICYRESPONSE']._serialized_end=1614
-  _globals['_MODELSERVICE']._serialized_start=2093
-  _globals['_MODELSERVICE']._serialized_end=2438
+  _globals['_MODELTIER']._serialized_start=2331
+  _globals['_MODELTIER']._serialized_end=2465
+  _globals['_MODELCAPABILITY']._serialized_start=2468
+  _globals['_MODELCAPABILITY']._serialized_end=2804
+  _globals['_MODEL']._serialized_start=127
+  _globals['_MODEL']._serialized_end=469
+  _globals['_PRICE']._serialized_start=472
+  _globals['_PRICE']._serialized_end=638
+  _globals['_LISTMODELSREQUEST']._serialized_start=641
+  _globals['_LISTMODELSREQUEST']._serialized_end=799
+  _globals['_LISTMODELSRESPONSE']._serialized_start=801
+  _globals['_LISTMODELSRESPONSE']._serialized_end=879
+  _globals['_GETMODELREQUEST']._serialized_start=881
+  _globals['_GETMODELREQUEST']._serialized_end=913
+  _globals['_GETMODELRESPONSE']._serialized_start=915
+  _globals['_GETMODELRESPONSE']._serialized_end=965
+  _globals['_SERVICEPOLICY']._serialized_start=968
+  _globals['_SERVICEPOLICY']._serialized_end=1317
+  _globals['_LISTSERVICEPOLICIESREQUEST']._serialized_start=1319
+  _globals['_LISTSERVICEPOLICIESREQUEST']._serialized_end=1386
+  _globals['_LISTSERVICEPOLICIESRESPONSE']._serialized_start=1388
+  _globals['_LISTSERVICEPOLICIESRESPONSE']._serialized_end=1493
+  _globals['_GETSERVICEPOLICYREQUEST']._serialized_start=1495
+  _globals['_GETSERVICEPOLICYREQUEST']._serialized_end=1537
+  _globals['_GETSERVICEPOLICYRESPONSE']._serialized_start=1539
+  _globals['_GETSERVICEPOLICYRESPONSE']._serialized_end=1647
+  _globals['_PRICETIER']._serialized_start=1649
+  _globals['_PRICETIER']._serialized_end=1714
+  _globals['_LISTEDPRICE']._serialized_start=1717
+  _globals['_LISTEDPRICE']._serialized_end=2010
+  _globals['_LISTPRICESREQUEST']._serialized_start=2012
+  _globals['_LISTPRICESREQUEST']._serialized_end=2103
+  _globals['_LISTPRICESRESPONSE']._serialized_start=2105
+  _globals['_LISTPRICESRESPONSE']._serialized_end=2189
+  _globals['_REFRESHPRICESREQUEST']._serialized_start=2191
+  _globals['_REFRESHPRICESREQUEST']._serialized_end=2213
+  _globals['_REFRESHPRICESRESPONSE']._serialized_start=2215
+  _globals['_REFRESHPRICESRESPONSE']._serialized_end=2328
+  _globals['_MODELSERVICE']._serialized_start=2807
+  _globals['_MODELSERVICE']._serialized_end=3307
 # @@protoc_insertion_point(module_scope)

@@ -2,6 +2,7 @@ import datetime
 
 from aigen.v1 import completion_pb2 as _completion_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -184,3 +185,69 @@ class GetServicePolicyResponse(_message.Message):
     service_policy: ServicePolicy
     models: _containers.RepeatedCompositeFieldContainer[Model]
     def __init__(self, service_policy: _Optional[_Union[ServicePolicy, _Mapping]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class PriceTier(_message.Message):
+    __slots__ = ("above_tokens", "rates")
+    ABOVE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    RATES_FIELD_NUMBER: _ClassVar[int]
+    above_tokens: int
+    rates: Price
+    def __init__(self, above_tokens: _Optional[int] = ..., rates: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
+
+class ListedPrice(_message.Message):
+    __slots__ = ("provider", "model", "price", "tiers", "batch", "request_fee_usd_nanos", "search_fee_usd_nanos", "valid_from_time", "in_force", "stale")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    TIERS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FEE_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    SEARCH_FEE_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    VALID_FROM_TIME_FIELD_NUMBER: _ClassVar[int]
+    IN_FORCE_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    price: Price
+    tiers: _containers.RepeatedCompositeFieldContainer[PriceTier]
+    batch: Price
+    request_fee_usd_nanos: str
+    search_fee_usd_nanos: str
+    valid_from_time: _timestamp_pb2.Timestamp
+    in_force: bool
+    stale: bool
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., batch: _Optional[_Union[Price, _Mapping]] = ..., request_fee_usd_nanos: _Optional[str] = ..., search_fee_usd_nanos: _Optional[str] = ..., valid_from_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_force: bool = ..., stale: bool = ...) -> None: ...
+
+class ListPricesRequest(_message.Message):
+    __slots__ = ("provider", "model", "page_size", "page_token")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    page_size: int
+    page_token: str
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPricesResponse(_message.Message):
+    __slots__ = ("prices", "next_page_token")
+    PRICES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    prices: _containers.RepeatedCompositeFieldContainer[ListedPrice]
+    next_page_token: str
+    def __init__(self, prices: _Optional[_Iterable[_Union[ListedPrice, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class RefreshPricesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RefreshPricesResponse(_message.Message):
+    __slots__ = ("previous_version", "version", "changed_prices")
+    PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_PRICES_FIELD_NUMBER: _ClassVar[int]
+    previous_version: str
+    version: str
+    changed_prices: _containers.RepeatedCompositeFieldContainer[ListedPrice]
+    def __init__(self, previous_version: _Optional[str] = ..., version: _Optional[str] = ..., changed_prices: _Optional[_Iterable[_Union[ListedPrice, _Mapping]]] = ...) -> None: ...

@@ -55,6 +55,16 @@ class ModelServiceStub(object):
                 request_serializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyRequest.SerializeToString,
                 response_deserializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyResponse.FromString,
                 _registered_method=True)
+        self.ListPrices = channel.unary_unary(
+                '/aigen.v1.ModelService/ListPrices',
+                request_serializer=aigen_dot_v1_dot_model__pb2.ListPricesRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_model__pb2.ListPricesResponse.FromString,
+                _registered_method=True)
+        self.RefreshPrices = channel.unary_unary(
+                '/aigen.v1.ModelService/RefreshPrices',
+                request_serializer=aigen_dot_v1_dot_model__pb2.RefreshPricesRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_model__pb2.RefreshPricesResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -97,6 +107,24 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPrices(self, request, context):
+        """ListPrices lists every price known of the catalog's models, by provider and model, the one in force first.
+
+        Errors: INVALID_REQUEST for a bad page size or page token; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RefreshPrices(self, request, context):
+        """RefreshPrices fetches the published prices anew. Calls made until now keep the prices that they were priced with.
+
+        Errors: PROVIDER_UNAVAILABLE where they can't be fetched or read, and the prices in force stay; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +147,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetServicePolicy,
                     request_deserializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyRequest.FromString,
                     response_serializer=aigen_dot_v1_dot_model__pb2.GetServicePolicyResponse.SerializeToString,
+            ),
+            'ListPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrices,
+                    request_deserializer=aigen_dot_v1_dot_model__pb2.ListPricesRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_model__pb2.ListPricesResponse.SerializeToString,
+            ),
+            'RefreshPrices': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshPrices,
+                    request_deserializer=aigen_dot_v1_dot_model__pb2.RefreshPricesRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_model__pb2.RefreshPricesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +268,60 @@ class ModelService(object):
             '/aigen.v1.ModelService/GetServicePolicy',
             aigen_dot_v1_dot_model__pb2.GetServicePolicyRequest.SerializeToString,
             aigen_dot_v1_dot_model__pb2.GetServicePolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.ModelService/ListPrices',
+            aigen_dot_v1_dot_model__pb2.ListPricesRequest.SerializeToString,
+            aigen_dot_v1_dot_model__pb2.ListPricesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshPrices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.ModelService/RefreshPrices',
+            aigen_dot_v1_dot_model__pb2.RefreshPricesRequest.SerializeToString,
+            aigen_dot_v1_dot_model__pb2.RefreshPricesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,11 +23,13 @@ _sym_db = _symbol_database.Default()
 
 
 from aigen.v1 import completion_pb2 as aigen_dot_v1_dot_completion__pb2
+from aigen.v1 import daemon_pb2 as aigen_dot_v1_dot_daemon__pb2
 from aigen.v1 import message_pb2 as aigen_dot_v1_dot_message__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61igen/v1/usage.proto\x12\x08\x61igen.v1\x1a\x19\x61igen/v1/completion.proto\x1a\x16\x61igen/v1/message.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x01\n\x0bUsageFilter\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12\r\n\x05phase\x18\x06 \x01(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.aigen.v1.UsageFilter.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x02\n\x0fGetStatsRequest\x12 \n\x06period\x18\x01 \x01(\x0e\x32\x10.aigen.v1.Period\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12#\n\x08group_by\x18\x05 \x03(\x0e\x32\x11.aigen.v1.GroupBy\x12\x11\n\tlabel_key\x18\x06 \x01(\t\x12%\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x15.aigen.v1.UsageFilter\"\xf7\x03\n\x0bUsageTotals\x12\x12\n\ncall_count\x18\x01 \x01(\x03\x12\x11\n\thit_count\x18\x02 \x01(\x03\x12\x12\n\nmiss_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x63oalesced_count\x18\x04 \x01(\x03\x12\x14\n\x0c\x62ypass_count\x18\x05 \x01(\x03\x12\x15\n\rrefresh_count\x18\x06 \x01(\x03\x12\x14\n\x0creplay_count\x18\x07 \x01(\x03\x12\x15\n\runknown_count\x18\x08 \x01(\x03\x12#\n\x05usage\x18\t \x01(\x0b\x32\x14.aigen.v1.TokenUsage\x12\x16\n\x0e\x63ost_usd_nanos\x18\n \x01(\x03\x12 \n\x18\x65stimated_cost_usd_nanos\x18\x0b \x01(\x03\x12\x1e\n\x16unknown_cost_usd_nanos\x18\x0c \x01(\x03\x12\x16\n\x0eunpriced_count\x18\r \x01(\x03\x12\"\n\x07savings\x18\x0e \x03(\x0b\x32\x11.aigen.v1.Savings\x12-\n\x07latency\x18\x0f \x01(\x0b\x32\x1c.aigen.v1.LatencyPercentiles\x12 \n\x13mean_hit_latency_us\x18\x10 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0ereleased_count\x18\x11 \x01(\x03\x42\x16\n\x14_mean_hit_latency_us\"]\n\x07Savings\x12%\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x16.aigen.v1.SavingsCause\x12\x12\n\ncall_count\x18\x02 \x01(\x03\x12\x17\n\x0fsaved_usd_nanos\x18\x03 \x01(\x03\"D\n\x12LatencyPercentiles\x12\x0e\n\x06p50_us\x18\x01 \x01(\x03\x12\x0e\n\x06p90_us\x18\x02 \x01(\x03\x12\x0e\n\x06p99_us\x18\x03 \x01(\x03\"@\n\x08StatsRow\x12\r\n\x05group\x18\x01 \x03(\t\x12%\n\x06totals\x18\x02 \x01(\x0b\x32\x15.aigen.v1.UsageTotals\"\xcc\x01\n\x10GetStatsResponse\x12 \n\x04rows\x18\x01 \x03(\x0b\x32\x12.aigen.v1.StatsRow\x12%\n\x06totals\x18\x02 \x01(\x0b\x32\x15.aigen.v1.UsageTotals\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x05 \x01(\t\"\x92\x06\n\x0bLedgerEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61ttempt_number\x18\x03 \x01(\x05\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.aigen.v1.AttemptState\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x16\n\x0eresolved_model\x18\x07 \x01(\t\x12\r\n\x05\x61gent\x18\x08 \x01(\t\x12\x0f\n\x07service\x18\t \x01(\t\x12\x0f\n\x07session\x18\n \x01(\t\x12\r\n\x05phase\x18\x0b \x01(\t\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x31\n\x06labels\x18\r \x03(\x0b\x32!.aigen.v1.LedgerEntry.LabelsEntry\x12-\n\rcache_outcome\x18\x0e \x01(\x0e\x32\x16.aigen.v1.CacheOutcome\x12#\n\x05usage\x18\x0f \x01(\x0b\x32\x14.aigen.v1.TokenUsage\x12\x1b\n\x13provider_usage_json\x18\x10 \x01(\t\x12\x1a\n\x12reserved_usd_nanos\x18\x11 \x01(\x03\x12\x1b\n\x0e\x63ost_usd_nanos\x18\x12 \x01(\x03H\x00\x88\x01\x01\x12\'\n\ncost_basis\x18\x13 \x01(\x0e\x32\x13.aigen.v1.CostBasis\x12\x16\n\x0eprice_entry_id\x18\x14 \x01(\t\x12\r\n\x05\x66lags\x18\x15 \x03(\t\x12/\n\x0b\x63reate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0bprovider_us\x18\x18 \x01(\x03H\x01\x88\x01\x01\x12\"\n\x07savings\x18\x19 \x03(\x0b\x32\x11.aigen.v1.Savings\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_cost_usd_nanosB\x0e\n\x0c_provider_us\"\x82\x02\n\x18ListLedgerEntriesRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.UsageFilter\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06states\x18\x04 \x03(\x0e\x32\x16.aigen.v1.AttemptState\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\\\n\x19ListLedgerEntriesResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.aigen.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*e\n\x06Period\x12\x16\n\x12PERIOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cPERIOD_TODAY\x10\x01\x12\x0f\n\x0bPERIOD_WEEK\x10\x02\x12\x10\n\x0cPERIOD_MONTH\x10\x03\x12\x0e\n\nPERIOD_ALL\x10\x04*\x84\x02\n\x07GroupBy\x12\x18\n\x14GROUP_BY_UNSPECIFIED\x10\x00\x12\x15\n\x11GROUP_BY_PROVIDER\x10\x01\x12\x12\n\x0eGROUP_BY_MODEL\x10\x02\x12\x12\n\x0eGROUP_BY_AGENT\x10\x03\x12\x14\n\x10GROUP_BY_SERVICE\x10\x04\x12\x14\n\x10GROUP_BY_SESSION\x10\x05\x12\x12\n\x0eGROUP_BY_PHASE\x10\x06\x12\x11\n\rGROUP_BY_TASK\x10\x07\x12\x12\n\x0eGROUP_BY_LABEL\x10\x08\x12\x14\n\x10GROUP_BY_OUTCOME\x10\t\x12\x10\n\x0cGROUP_BY_DAY\x10\n\x12\x11\n\rGROUP_BY_HOUR\x10\x0b*\xd0\x01\n\x0c\x41ttemptState\x12\x1d\n\x19\x41TTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41TTEMPT_STATE_RESERVED\x10\x01\x12\x16\n\x12\x41TTEMPT_STATE_SENT\x10\x02\x12\x1b\n\x17\x41TTEMPT_STATE_SUBMITTED\x10\x03\x12\x19\n\x15\x41TTEMPT_STATE_SETTLED\x10\x04\x12\x1a\n\x16\x41TTEMPT_STATE_RELEASED\x10\x05\x12\x19\n\x15\x41TTEMPT_STATE_UNKNOWN\x10\x06\x32\xaf\x01\n\x0cUsageService\x12\x41\n\x08GetStats\x12\x19.aigen.v1.GetStatsRequest\x1a\x1a.aigen.v1.GetStatsResponse\x12\\\n\x11ListLedgerEntries\x12\".aigen.v1.ListLedgerEntriesRequest\x1a#.aigen.v1.ListLedgerEntriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61igen/v1/usage.proto\x12\x08\x61igen.v1\x1a\x19\x61igen/v1/completion.proto\x1a\x15\x61igen/v1/daemon.proto\x1a\x16\x61igen/v1/message.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xde\x01\n\x0bUsageFilter\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12\r\n\x05phase\x18\x06 \x01(\t\x12\x0c\n\x04task\x18\x07 \x01(\t\x12\x31\n\x06labels\x18\x08 \x03(\x0b\x32!.aigen.v1.UsageFilter.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x83\x02\n\x0fGetStatsRequest\x12 \n\x06period\x18\x01 \x01(\x0e\x32\x10.aigen.v1.Period\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12#\n\x08group_by\x18\x05 \x03(\x0e\x32\x11.aigen.v1.GroupBy\x12\x11\n\tlabel_key\x18\x06 \x01(\t\x12%\n\x06\x66ilter\x18\x07 \x01(\x0b\x32\x15.aigen.v1.UsageFilter\"\xf7\x03\n\x0bUsageTotals\x12\x12\n\ncall_count\x18\x01 \x01(\x03\x12\x11\n\thit_count\x18\x02 \x01(\x03\x12\x12\n\nmiss_count\x18\x03 \x01(\x03\x12\x17\n\x0f\x63oalesced_count\x18\x04 \x01(\x03\x12\x14\n\x0c\x62ypass_count\x18\x05 \x01(\x03\x12\x15\n\rrefresh_count\x18\x06 \x01(\x03\x12\x14\n\x0creplay_count\x18\x07 \x01(\x03\x12\x15\n\runknown_count\x18\x08 \x01(\x03\x12#\n\x05usage\x18\t \x01(\x0b\x32\x14.aigen.v1.TokenUsage\x12\x16\n\x0e\x63ost_usd_nanos\x18\n \x01(\x03\x12 \n\x18\x65stimated_cost_usd_nanos\x18\x0b \x01(\x03\x12\x1e\n\x16unknown_cost_usd_nanos\x18\x0c \x01(\x03\x12\x16\n\x0eunpriced_count\x18\r \x01(\x03\x12\"\n\x07savings\x18\x0e \x03(\x0b\x32\x11.aigen.v1.Savings\x12-\n\x07latency\x18\x0f \x01(\x0b\x32\x1c.aigen.v1.LatencyPercentiles\x12 \n\x13mean_hit_latency_us\x18\x10 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0ereleased_count\x18\x11 \x01(\x03\x42\x16\n\x14_mean_hit_latency_us\"]\n\x07Savings\x12%\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32\x16.aigen.v1.SavingsCause\x12\x12\n\ncall_count\x18\x02 \x01(\x03\x12\x17\n\x0fsaved_usd_nanos\x18\x03 \x01(\x03\"D\n\x12LatencyPercentiles\x12\x0e\n\x06p50_us\x18\x01 \x01(\x03\x12\x0e\n\x06p90_us\x18\x02 \x01(\x03\x12\x0e\n\x06p99_us\x18\x03 \x01(\x03\"@\n\x08StatsRow\x12\r\n\x05group\x18\x01 \x03(\t\x12%\n\x06totals\x18\x02 \x01(\x0b\x32\x15.aigen.v1.UsageTotals\"\xcc\x01\n\x10GetStatsResponse\x12 \n\x04rows\x18\x01 \x03(\x0b\x32\x12.aigen.v1.StatsRow\x12%\n\x06totals\x18\x02 \x01(\x0b\x32\x15.aigen.v1.UsageTotals\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x05 \x01(\t\"\x92\x06\n\x0bLedgerEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x16\n\x0e\x61ttempt_number\x18\x03 \x01(\x05\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.aigen.v1.AttemptState\x12\x10\n\x08provider\x18\x05 \x01(\t\x12\r\n\x05model\x18\x06 \x01(\t\x12\x16\n\x0eresolved_model\x18\x07 \x01(\t\x12\r\n\x05\x61gent\x18\x08 \x01(\t\x12\x0f\n\x07service\x18\t \x01(\t\x12\x0f\n\x07session\x18\n \x01(\t\x12\r\n\x05phase\x18\x0b \x01(\t\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x31\n\x06labels\x18\r \x03(\x0b\x32!.aigen.v1.LedgerEntry.LabelsEntry\x12-\n\rcache_outcome\x18\x0e \x01(\x0e\x32\x16.aigen.v1.CacheOutcome\x12#\n\x05usage\x18\x0f \x01(\x0b\x32\x14.aigen.v1.TokenUsage\x12\x1b\n\x13provider_usage_json\x18\x10 \x01(\t\x12\x1a\n\x12reserved_usd_nanos\x18\x11 \x01(\x03\x12\x1b\n\x0e\x63ost_usd_nanos\x18\x12 \x01(\x03H\x00\x88\x01\x01\x12\'\n\ncost_basis\x18\x13 \x01(\x0e\x32\x13.aigen.v1.CostBasis\x12\x16\n\x0eprice_entry_id\x18\x14 \x01(\t\x12\r\n\x05\x66lags\x18\x15 \x03(\t\x12/\n\x0b\x63reate_time\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x17 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0bprovider_us\x18\x18 \x01(\x03H\x01\x88\x01\x01\x12\"\n\x07savings\x18\x19 \x03(\x0b\x32\x11.aigen.v1.Savings\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_cost_usd_nanosB\x0e\n\x0c_provider_us\"\x82\x02\n\x18ListLedgerEntriesRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.UsageFilter\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06states\x18\x04 \x03(\x0e\x32\x16.aigen.v1.AttemptState\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"\\\n\x19ListLedgerEntriesResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.aigen.v1.LedgerEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc2\x01\n\x13\x45xportLedgerRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.UsageFilter\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x06states\x18\x04 \x03(\x0e\x32\x16.aigen.v1.AttemptState\">\n\x14\x45xportLedgerResponse\x12&\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x15.aigen.v1.LedgerEntry\"\xca\x03\n\x12RecordUsageRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x16\n\x0eresolved_model\x18\x04 \x01(\t\x12#\n\x05usage\x18\x05 \x01(\x0b\x32\x14.aigen.v1.TokenUsage\x12\x1b\n\x0e\x63ost_usd_nanos\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61gent\x18\x08 \x01(\t\x12\x0f\n\x07service\x18\t \x01(\t\x12\r\n\x05phase\x18\n \x01(\t\x12\x0f\n\x07session\x18\x0b \x01(\t\x12\x0c\n\x04task\x18\x0c \x01(\t\x12\x38\n\x06labels\x18\r \x03(\x0b\x32(.aigen.v1.RecordUsageRequest.LabelsEntry\x12\r\n\x05\x62\x61tch\x18\x0e \x01(\x08\x12\x1b\n\x13provider_usage_json\x18\x0f \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x11\n\x0f_cost_usd_nanos\"^\n\x13RecordUsageResponse\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x15.aigen.v1.LedgerEntry\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"\x8f\x01\n\x18SettleLedgerEntryRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x1b\n\x0e\x63ost_usd_nanos\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12#\n\x05usage\x18\x03 \x01(\x0b\x32\x14.aigen.v1.TokenUsage\x12\x0c\n\x04note\x18\x04 \x01(\tB\x11\n\x0f_cost_usd_nanos\"A\n\x19SettleLedgerEntryResponse\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x15.aigen.v1.LedgerEntry\";\n\x19ReleaseLedgerEntryRequest\x12\x10\n\x08\x65ntry_id\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"B\n\x1aReleaseLedgerEntryResponse\x12$\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x15.aigen.v1.LedgerEntry\"\xb2\x01\n\x14RepriceLedgerRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.UsageFilter\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\"\x92\x01\n\rRepricedModel\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rchanged_count\x18\x03 \x01(\x03\x12\x18\n\x10\x62\x65\x66ore_usd_nanos\x18\x04 \x01(\x03\x12\x17\n\x0f\x61\x66ter_usd_nanos\x18\x05 \x01(\x03\x12\x16\n\x0eprice_entry_id\x18\x06 \x01(\t\"\xce\x01\n\x15RepriceLedgerResponse\x12\x16\n\x0e\x65xamined_count\x18\x01 \x01(\x03\x12\x15\n\rchanged_count\x18\x02 \x01(\x03\x12\x12\n\nkept_count\x18\x03 \x01(\x03\x12\x16\n\x0eunpriced_count\x18\x04 \x01(\x03\x12\x18\n\x10\x62\x65\x66ore_usd_nanos\x18\x05 \x01(\x03\x12\x17\n\x0f\x61\x66ter_usd_nanos\x18\x06 \x01(\x03\x12\'\n\x06models\x18\x07 \x03(\x0b\x32\x17.aigen.v1.RepricedModel\"m\n\x15GenerateReportRequest\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12\r\n\x05month\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12\x13\n\x0b\x65ntry_count\x18\x05 \x01(\x05\"V\n\rReportSection\x12#\n\x08group_by\x18\x01 \x01(\x0e\x32\x11.aigen.v1.GroupBy\x12 \n\x04rows\x18\x02 \x03(\x0b\x32\x12.aigen.v1.StatsRow\"\xe4\x02\n\x16GenerateReportResponse\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x03 \x01(\t\x12%\n\x06totals\x18\x04 \x01(\x0b\x32\x15.aigen.v1.UsageTotals\x12)\n\x08sections\x18\x05 \x03(\x0b\x32\x17.aigen.v1.ReportSection\x12.\n\x0f\x64\x65\x61rest_entries\x18\x06 \x03(\x0b\x32\x15.aigen.v1.LedgerEntry\x12.\n\x0funknown_entries\x18\x07 \x03(\x0b\x32\x15.aigen.v1.LedgerEntry\x12\'\n\x07\x62udgets\x18\x08 \x03(\x0b\x32\x16.aigen.v1.BudgetStatus\"@\n\x11WatchUsageRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xe4\x01\n\x12WatchUsageResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x07minutes\x18\x02 \x03(\x0b\x32\x15.aigen.v1.UsageMinute\x12\x17\n\x0fin_flight_count\x18\x03 \x01(\x05\x12\x14\n\x0cqueued_count\x18\x04 \x01(\x05\x12\'\n\x07\x62udgets\x18\x05 \x03(\x0b\x32\x16.aigen.v1.BudgetStatus\x12$\n\x05\x63\x61lls\x18\x06 \x03(\x0b\x32\x15.aigen.v1.WatchedCall\"~\n\x0bUsageMinute\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\npaid_count\x18\x02 \x01(\x03\x12\x12\n\nfree_count\x18\x03 \x01(\x03\x12\x17\n\x0fspent_usd_nanos\x18\x04 \x01(\x03\"\xa4\x02\n\x0bWatchedCall\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07service\x18\x04 \x01(\t\x12\x0f\n\x07session\x18\x05 \x01(\t\x12-\n\rcache_outcome\x18\x06 \x01(\x0e\x32\x16.aigen.v1.CacheOutcome\x12%\n\x05state\x18\x07 \x01(\x0e\x32\x16.aigen.v1.AttemptState\x12\x1b\n\x0e\x63ost_usd_nanos\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\x08total_us\x18\t \x01(\x03H\x01\x88\x01\x01\x42\x11\n\x0f_cost_usd_nanosB\x0b\n\t_total_us*e\n\x06Period\x12\x16\n\x12PERIOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cPERIOD_TODAY\x10\x01\x12\x0f\n\x0bPERIOD_WEEK\x10\x02\x12\x10\n\x0cPERIOD_MONTH\x10\x03\x12\x0e\n\nPERIOD_ALL\x10\x04*\x84\x02\n\x07GroupBy\x12\x18\n\x14GROUP_BY_UNSPECIFIED\x10\x00\x12\x15\n\x11GROUP_BY_PROVIDER\x10\x01\x12\x12\n\x0eGROUP_BY_MODEL\x10\x02\x12\x12\n\x0eGROUP_BY_AGENT\x10\x03\x12\x14\n\x10GROUP_BY_SERVICE\x10\x04\x12\x14\n\x10GROUP_BY_SESSION\x10\x05\x12\x12\n\x0eGROUP_BY_PHASE\x10\x06\x12\x11\n\rGROUP_BY_TASK\x10\x07\x12\x12\n\x0eGROUP_BY_LABEL\x10\x08\x12\x14\n\x10GROUP_BY_OUTCOME\x10\t\x12\x10\n\x0cGROUP_BY_DAY\x10\n\x12\x11\n\rGROUP_BY_HOUR\x10\x0b*\xd0\x01\n\x0c\x41ttemptState\x12\x1d\n\x19\x41TTEMPT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41TTEMPT_STATE_RESERVED\x10\x01\x12\x16\n\x12\x41TTEMPT_STATE_SENT\x10\x02\x12\x1b\n\x17\x41TTEMPT_STATE_SUBMITTED\x10\x03\x12\x19\n\x15\x41TTEMPT_STATE_SETTLED\x10\x04\x12\x1a\n\x16\x41TTEMPT_STATE_RELEASED\x10\x05\x12\x19\n\x15\x41TTEMPT_STATE_UNKNOWN\x10\x06\x32\xfd\x05\n\x0cUsageService\x12\x41\n\x08GetStats\x12\x19.aigen.v1.GetStatsRequest\x1a\x1a.aigen.v1.GetStatsResponse\x12\\\n\x11ListLedgerEntries\x12\".aigen.v1.ListLedgerEntriesRequest\x1a#.aigen.v1.ListLedgerEntriesResponse\x12O\n\x0c\x45xportLedger\x12\x1d.aigen.v1.ExportLedgerRequest\x1a\x1e.aigen.v1.ExportLedgerResponse0\x01\x12J\n\x0bRecordUsage\x12\x1c.aigen.v1.RecordUsageRequest\x1a\x1d.aigen.v1.RecordUsageResponse\x12\\\n\x11SettleLedgerEntry\x12\".aigen.v1.SettleLedgerEntryRequest\x1a#.aigen.v1.SettleLedgerEntryResponse\x12_\n\x12ReleaseLedgerEntry\x12#.aigen.v1.ReleaseLedgerEntryRequest\x1a$.aigen.v1.ReleaseLedgerEntryResponse\x12P\n\rRepriceLedger\x12\x1e.aigen.v1.RepriceLedgerRequest\x1a\x1f.aigen.v1.RepriceLedgerResponse\x12S\n\x0eGenerateReport\x12\x1f.aigen.v1.GenerateReportRequest\x1a .aigen.v1.GenerateReportResponse\x12I\n\nWatchUsage\x12\x1b.aigen.v1.WatchUsageRequest\x1a\x1c.aigen.v1.WatchUsageResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,36 +40,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGEFILTER_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_LEDGERENTRY_LABELSENTRY']._loaded_options = None
   _globals['_LEDGERENTRY_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_PERIOD']._serialized_start=2693
-  _globals['_PERIOD']._serialized_end=2794
-  _globals['_GROUPBY']._serialized_start=2797
-  _globals['_GROUPBY']._serialized_end=3057
-  _globals['_ATTEMPTSTATE']._serialized_start=3060
-  _globals['_ATTEMPTSTATE']._serialized_end=3268
-  _globals['_USAGEFILTER']._serialized_start=119
-  _globals['_USAGEFILTER']._serialized_end=341
-  _globals['_USAGEFILTER_LABELSENTRY']._serialized_start=296
-  _globals['_USAGEFILTER_LABELSENTRY']._serialized_end=341
-  _globals['_GETSTATSREQUEST']._serialized_start=344
-  _globals['_GETSTATSREQUEST']._serialized_end=603
-  _globals['_USAGETOTALS']._serialized_start=606
-  _globals['_USAGETOTALS']._serialized_end=1109
-  _globals['_SAVINGS']._serialized_start=1111
-  _globals['_SAVINGS']._serialized_end=1204
-  _globals['_LATENCYPERCENTILES']._serialized_start=1206
-  _globals['_LATENCYPERCENTILES']._serialized_end=1274
-  _globals['_STATSROW']._serialized_start=1276
-  _globals['_STATSROW']._serialized_end=1340
-  _globals['_GETSTATSRESPONSE']._serialized_start=1343
-  _globals['_GETSTATSRESPONSE']._serialized_end=1547
-  _globals['_LEDGERENTRY']._serialized_start=1550
-  _globals['_LEDGERENTRY']._serialized_end=2336
-  _globals['_LEDGERENTRY_LABELSENTRY']._serialized_start=296
-  _globals['_LEDGERENTRY_LABELSENTRY']._serialized_end=341
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=2339
-  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=2597
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=2599
-  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=2691
-  _globals['_USAGESERVICE']._serialized_start=3271
-  _globals['_USAGESERVICE']._serialized_end=3446
+  _globals['_RECORDUSAGEREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_RECORDUSAGEREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_PERIOD']._serialized_start=5725
+  _globals['_PERIOD']._serialized_end=5826
+  _globals['_GROUPBY']._serialized_start=5829
+  _globals['_GROUPBY']._serialized_end=6089
+  _globals['_ATTEMPTSTATE']._serialized_start=6092
+  _globals['_ATTEMPTSTATE']._serialized_end=6300
+  _globals['_USAGEFILTER']._serialized_start=174
+  _globals['_USAGEFILTER']._serialized_end=396
+  _globals['_USAGEFILTER_LABELSENTRY']._serialized_start=351
+  _globals['_USAGEFILTER_LABELSENTRY']._serialized_end=396
+  _globals['_GETSTATSREQUEST']._serialized_start=399
+  _globals['_GETSTATSREQUEST']._serialized_end=658
+  _globals['_USAGETOTALS']._serialized_start=661
+  _globals['_USAGETOTALS']._serialized_end=1164
+  _globals['_SAVINGS']._serialized_start=1166
+  _globals['_SAVINGS']._serialized_end=1259
+  _globals['_LATENCYPERCENTILES']._serialized_start=1261
+  _globals['_LATENCYPERCENTILES']._serialized_end=1329
+  _globals['_STATSROW']._serialized_start=1331
+  _globals['_STATSROW']._serialized_end=1395
+  _globals['_GETSTATSRESPONSE']._serialized_start=1398
+  _globals['_GETSTATSRESPONSE']._serialized_end=1602
+  _globals['_LEDGERENTRY']._serialized_start=1605
+  _globals['_LEDGERENTRY']._serialized_end=2391
+  _globals['_LEDGERENTRY_LABELSENTRY']._serialized_start=351
+  _globals['_LEDGERENTRY_LABELSENTRY']._serialized_end=396
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_start=2394
+  _globals['_LISTLEDGERENTRIESREQUEST']._serialized_end=2652
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_start=2654
+  _globals['_LISTLEDGERENTRIESRESPONSE']._serialized_end=2746
+  _globals['_EXPORTLEDGERREQUEST']._serialized_start=2749
+  _globals['_EXPORTLEDGERREQUEST']._serialized_end=2943
+  _globals['_EXPORTLEDGERRESPONSE']._serialized_start=2945
+  _globals['_EXPORTLEDGERRESPONSE']._serialized_end=3007
+  _globals['_RECORDUSAGEREQUEST']._serialized_start=3010
+  _globals['_RECORDUSAGEREQUEST']._serialized_end=3468
+  _globals['_RECORDUSAGEREQUEST_LABELSENTRY']._serialized_start=351
+  _globals['_RECORDUSAGEREQUEST_LABELSENTRY']._serialized_end=396
+  _globals['_RECORDUSAGERESPONSE']._serialized_start=3470
+  _globals['_RECORDUSAGERESPONSE']._serialized_end=3564
+  _globals['_SETTLELEDGERENTRYREQUEST']._serialized_start=3567
+  _globals['_SETTLELEDGERENTRYREQUEST']._serialized_end=3710
+  _globals['_SETTLELEDGERENTRYRESPONSE']._serialized_start=3712
+  _globals['_SETTLELEDGERENTRYRESPONSE']._serialized_end=3777
+  _globals['_RELEASELEDGERENTRYREQUEST']._serialized_start=3779
+  _globals['_RELEASELEDGERENTRYREQUEST']._serialized_end=3838
+  _globals['_RELEASELEDGERENTRYRESPONSE']._serialized_start=3840
+  _globals['_RELEASELEDGERENTRYRESPONSE']._serialized_end=3906
+  _globals['_REPRICELEDGERREQUEST']._serialized_start=3909
+  _globals['_REPRICELEDGERREQUEST']._serialized_end=4087
+  _globals['_REPRICEDMODEL']._serialized_start=4090
+  _globals['_REPRICEDMODEL']._serialized_end=4236
+  _globals['_REPRICELEDGERRESPONSE']._serialized_start=4239
+  _globals['_REPRICELEDGERRESPONSE']._serialized_end=4445
+  _globals['_GENERATEREPORTREQUEST']._serialized_start=4447
+  _globals['_GENERATEREPORTREQUEST']._serialized_end=4556
+  _globals['_REPORTSECTION']._serialized_start=4558
+  _globals['_REPORTSECTION']._serialized_end=4644
+  _globals['_GENERATEREPORTRESPONSE']._serialized_start=4647
+  _globals['_GENERATEREPORTRESPONSE']._serialized_end=5003
+  _globals['_WATCHUSAGEREQUEST']._serialized_start=5005
+  _globals['_WATCHUSAGEREQUEST']._serialized_end=5069
+  _globals['_WATCHUSAGERESPONSE']._serialized_start=5072
+  _globals['_WATCHUSAGERESPONSE']._serialized_end=5300
+  _globals['_USAGEMINUTE']._serialized_start=5302
+  _globals['_USAGEMINUTE']._serialized_end=5428
+  _globals['_WATCHEDCALL']._serialized_start=5431
+  _globals['_WATCHEDCALL']._serialized_end=5723
+  _globals['_USAGESERVICE']._serialized_start=6303
+  _globals['_USAGESERVICE']._serialized_end=7068
 # @@protoc_insertion_point(module_scope)

@@ -1,7 +1,9 @@
 import datetime
 
 from aigen.v1 import completion_pb2 as _completion_pb2
+from aigen.v1 import daemon_pb2 as _daemon_pb2
 from aigen.v1 import message_pb2 as _message_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -280,3 +282,248 @@ class ListLedgerEntriesResponse(_message.Message):
     entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
     next_page_token: str
     def __init__(self, entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class ExportLedgerRequest(_message.Message):
+    __slots__ = ("filter", "start_time", "end_time", "states")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    STATES_FIELD_NUMBER: _ClassVar[int]
+    filter: UsageFilter
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    states: _containers.RepeatedScalarFieldContainer[AttemptState]
+    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., states: _Optional[_Iterable[_Union[AttemptState, str]]] = ...) -> None: ...
+
+class ExportLedgerResponse(_message.Message):
+    __slots__ = ("entries",)
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
+    def __init__(self, entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ...) -> None: ...
+
+class RecordUsageRequest(_message.Message):
+    __slots__ = ("request_id", "provider", "model", "resolved_model", "usage", "cost_usd_nanos", "create_time", "agent", "service", "phase", "session", "task", "labels", "batch", "provider_usage_json")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_USAGE_JSON_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    provider: str
+    model: str
+    resolved_model: str
+    usage: _message_pb2.TokenUsage
+    cost_usd_nanos: int
+    create_time: _timestamp_pb2.Timestamp
+    agent: str
+    service: str
+    phase: str
+    session: str
+    task: str
+    labels: _containers.ScalarMap[str, str]
+    batch: bool
+    provider_usage_json: str
+    def __init__(self, request_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., resolved_model: _Optional[str] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., cost_usd_nanos: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent: _Optional[str] = ..., service: _Optional[str] = ..., phase: _Optional[str] = ..., session: _Optional[str] = ..., task: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., batch: bool = ..., provider_usage_json: _Optional[str] = ...) -> None: ...
+
+class RecordUsageResponse(_message.Message):
+    __slots__ = ("entry", "created", "warnings")
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    entry: LedgerEntry
+    created: bool
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, entry: _Optional[_Union[LedgerEntry, _Mapping]] = ..., created: bool = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SettleLedgerEntryRequest(_message.Message):
+    __slots__ = ("entry_id", "cost_usd_nanos", "usage", "note")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    cost_usd_nanos: int
+    usage: _message_pb2.TokenUsage
+    note: str
+    def __init__(self, entry_id: _Optional[str] = ..., cost_usd_nanos: _Optional[int] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., note: _Optional[str] = ...) -> None: ...
+
+class SettleLedgerEntryResponse(_message.Message):
+    __slots__ = ("entry",)
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    entry: LedgerEntry
+    def __init__(self, entry: _Optional[_Union[LedgerEntry, _Mapping]] = ...) -> None: ...
+
+class ReleaseLedgerEntryRequest(_message.Message):
+    __slots__ = ("entry_id", "note")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    note: str
+    def __init__(self, entry_id: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class ReleaseLedgerEntryResponse(_message.Message):
+    __slots__ = ("entry",)
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
+    entry: LedgerEntry
+    def __init__(self, entry: _Optional[_Union[LedgerEntry, _Mapping]] = ...) -> None: ...
+
+class RepriceLedgerRequest(_message.Message):
+    __slots__ = ("filter", "start_time", "end_time", "validate_only")
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    filter: UsageFilter
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    validate_only: bool
+    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., validate_only: bool = ...) -> None: ...
+
+class RepricedModel(_message.Message):
+    __slots__ = ("provider", "model", "changed_count", "before_usd_nanos", "after_usd_nanos", "price_entry_id")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    PRICE_ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    changed_count: int
+    before_usd_nanos: int
+    after_usd_nanos: int
+    price_entry_id: str
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., changed_count: _Optional[int] = ..., before_usd_nanos: _Optional[int] = ..., after_usd_nanos: _Optional[int] = ..., price_entry_id: _Optional[str] = ...) -> None: ...
+
+class RepriceLedgerResponse(_message.Message):
+    __slots__ = ("examined_count", "changed_count", "kept_count", "unpriced_count", "before_usd_nanos", "after_usd_nanos", "models")
+    EXAMINED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    KEPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNPRICED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    examined_count: int
+    changed_count: int
+    kept_count: int
+    unpriced_count: int
+    before_usd_nanos: int
+    after_usd_nanos: int
+    models: _containers.RepeatedCompositeFieldContainer[RepricedModel]
+    def __init__(self, examined_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., kept_count: _Optional[int] = ..., unpriced_count: _Optional[int] = ..., before_usd_nanos: _Optional[int] = ..., after_usd_nanos: _Optional[int] = ..., models: _Optional[_Iterable[_Union[RepricedModel, _Mapping]]] = ...) -> None: ...
+
+class GenerateReportRequest(_message.Message):
+    __slots__ = ("date", "month", "session", "time_zone", "entry_count")
+    DATE_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    date: str
+    month: str
+    session: str
+    time_zone: str
+    entry_count: int
+    def __init__(self, date: _Optional[str] = ..., month: _Optional[str] = ..., session: _Optional[str] = ..., time_zone: _Optional[str] = ..., entry_count: _Optional[int] = ...) -> None: ...
+
+class ReportSection(_message.Message):
+    __slots__ = ("group_by", "rows")
+    GROUP_BY_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    group_by: GroupBy
+    rows: _containers.RepeatedCompositeFieldContainer[StatsRow]
+    def __init__(self, group_by: _Optional[_Union[GroupBy, str]] = ..., rows: _Optional[_Iterable[_Union[StatsRow, _Mapping]]] = ...) -> None: ...
+
+class GenerateReportResponse(_message.Message):
+    __slots__ = ("start_time", "end_time", "time_zone", "totals", "sections", "dearest_entries", "unknown_entries", "budgets")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    SECTIONS_FIELD_NUMBER: _ClassVar[int]
+    DEAREST_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    time_zone: str
+    totals: UsageTotals
+    sections: _containers.RepeatedCompositeFieldContainer[ReportSection]
+    dearest_entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
+    unknown_entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
+    budgets: _containers.RepeatedCompositeFieldContainer[_daemon_pb2.BudgetStatus]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., time_zone: _Optional[str] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ..., sections: _Optional[_Iterable[_Union[ReportSection, _Mapping]]] = ..., dearest_entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., unknown_entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[_daemon_pb2.BudgetStatus, _Mapping]]] = ...) -> None: ...
+
+class WatchUsageRequest(_message.Message):
+    __slots__ = ("interval",)
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    interval: _duration_pb2.Duration
+    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class WatchUsageResponse(_message.Message):
+    __slots__ = ("time", "minutes", "in_flight_count", "queued_count", "budgets", "calls")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    MINUTES_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    CALLS_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    minutes: _containers.RepeatedCompositeFieldContainer[UsageMinute]
+    in_flight_count: int
+    queued_count: int
+    budgets: _containers.RepeatedCompositeFieldContainer[_daemon_pb2.BudgetStatus]
+    calls: _containers.RepeatedCompositeFieldContainer[WatchedCall]
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., minutes: _Optional[_Iterable[_Union[UsageMinute, _Mapping]]] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., budgets: _Optional[_Iterable[_Union[_daemon_pb2.BudgetStatus, _Mapping]]] = ..., calls: _Optional[_Iterable[_Union[WatchedCall, _Mapping]]] = ...) -> None: ...
+
+class UsageMinute(_message.Message):
+    __slots__ = ("start_time", "paid_count", "free_count", "spent_usd_nanos")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    PAID_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FREE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    paid_count: int
+    free_count: int
+    spent_usd_nanos: int
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paid_count: _Optional[int] = ..., free_count: _Optional[int] = ..., spent_usd_nanos: _Optional[int] = ...) -> None: ...
+
+class WatchedCall(_message.Message):
+    __slots__ = ("time", "provider", "model", "service", "session", "cache_outcome", "state", "cost_usd_nanos", "total_us")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    CACHE_OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    provider: str
+    model: str
+    service: str
+    session: str
+    cache_outcome: _completion_pb2.CacheOutcome
+    state: AttemptState
+    cost_usd_nanos: int
+    total_us: int
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., state: _Optional[_Union[AttemptState, str]] = ..., cost_usd_nanos: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...

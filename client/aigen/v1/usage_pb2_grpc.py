@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UsageServiceStub(object):
-    """UsageService reads the usage ledger. Callers see only entries of their own scope.
+    """UsageService reads and corrects the usage ledger. Callers see and correct only entries of their own scope.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,45 @@ class UsageServiceStub(object):
                 request_serializer=aigen_dot_v1_dot_usage__pb2.ListLedgerEntriesRequest.SerializeToString,
                 response_deserializer=aigen_dot_v1_dot_usage__pb2.ListLedgerEntriesResponse.FromString,
                 _registered_method=True)
+        self.ExportLedger = channel.unary_stream(
+                '/aigen.v1.UsageService/ExportLedger',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.ExportLedgerRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.ExportLedgerResponse.FromString,
+                _registered_method=True)
+        self.RecordUsage = channel.unary_unary(
+                '/aigen.v1.UsageService/RecordUsage',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.RecordUsageRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.RecordUsageResponse.FromString,
+                _registered_method=True)
+        self.SettleLedgerEntry = channel.unary_unary(
+                '/aigen.v1.UsageService/SettleLedgerEntry',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.SettleLedgerEntryRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.SettleLedgerEntryResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLedgerEntry = channel.unary_unary(
+                '/aigen.v1.UsageService/ReleaseLedgerEntry',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.ReleaseLedgerEntryRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.ReleaseLedgerEntryResponse.FromString,
+                _registered_method=True)
+        self.RepriceLedger = channel.unary_unary(
+                '/aigen.v1.UsageService/RepriceLedger',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.RepriceLedgerRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.RepriceLedgerResponse.FromString,
+                _registered_method=True)
+        self.GenerateReport = channel.unary_unary(
+                '/aigen.v1.UsageService/GenerateReport',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.GenerateReportRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.GenerateReportResponse.FromString,
+                _registered_method=True)
+        self.WatchUsage = channel.unary_stream(
+                '/aigen.v1.UsageService/WatchUsage',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.WatchUsageRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.WatchUsageResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer(object):
-    """UsageService reads the usage ledger. Callers see only entries of their own scope.
+    """UsageService reads and corrects the usage ledger. Callers see and correct only entries of their own scope.
     """
 
     def GetStats(self, request, context):
@@ -71,6 +106,75 @@ class UsageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportLedger(self, request, context):
+        """ExportLedger streams charges, newest first, a page in each message, as fast as they are read; neither end holds them all.
+
+        Errors: INVALID_REQUEST for a bad filter, range or state; STORAGE_DAMAGED when the ledger can't be read; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordUsage(self, request, context):
+        """RecordUsage books a call that was made without aigen, once for its request id. No budget refuses it: it has been paid.
+
+        Errors: INVALID_REQUEST for a field that is missing or can't be; REQUEST_ID_REUSED for an id that stands for another call;
+        STORAGE_FULL and STORAGE_DAMAGED when the ledger can't be written; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleLedgerEntry(self, request, context):
+        """SettleLedgerEntry books what an attempt of unknown outcome cost after all.
+
+        Errors: NOT_FOUND; INVALID_REQUEST where the entry's outcome is not unknown, or neither cost nor usage is given; STORAGE_FULL
+        and STORAGE_DAMAGED when the ledger can't be written; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLedgerEntry(self, request, context):
+        """ReleaseLedgerEntry gives back what an attempt of unknown outcome holds: it was not charged.
+
+        Errors: NOT_FOUND; INVALID_REQUEST where the entry's outcome is not unknown; STORAGE_FULL and STORAGE_DAMAGED when the ledger
+        can't be written; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RepriceLedger(self, request, context):
+        """RepriceLedger computes the cost of settled entries anew, from the prices known now for the time of each entry, and corrects
+        those that differ. What a provider billed itself and what was estimated from a usage that can't be believed stay as they are.
+
+        Errors: INVALID_REQUEST for a bad filter or range; STORAGE_FULL and STORAGE_DAMAGED when the ledger can't be written, where
+        the entries corrected until then stay corrected; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateReport(self, request, context):
+        """GenerateReport sums up a day, a month or a session, all parts as of one moment.
+
+        Errors: INVALID_REQUEST for a bad date, zone or number, or where not exactly one of date, month and session is given;
+        STORAGE_DAMAGED when the ledger can't be read; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsage(self, request, context):
+        """WatchUsage tells once an interval what is happening, until the caller leaves or the daemon drains.
+
+        Errors: INVALID_REQUEST for a bad interval; STORAGE_DAMAGED when the ledger can't be read; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -84,6 +188,41 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     request_deserializer=aigen_dot_v1_dot_usage__pb2.ListLedgerEntriesRequest.FromString,
                     response_serializer=aigen_dot_v1_dot_usage__pb2.ListLedgerEntriesResponse.SerializeToString,
             ),
+            'ExportLedger': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportLedger,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.ExportLedgerRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.ExportLedgerResponse.SerializeToString,
+            ),
+            'RecordUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordUsage,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.RecordUsageRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.RecordUsageResponse.SerializeToString,
+            ),
+            'SettleLedgerEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleLedgerEntry,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.SettleLedgerEntryRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.SettleLedgerEntryResponse.SerializeToString,
+            ),
+            'ReleaseLedgerEntry': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLedgerEntry,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.ReleaseLedgerEntryRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.ReleaseLedgerEntryResponse.SerializeToString,
+            ),
+            'RepriceLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepriceLedger,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.RepriceLedgerRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.RepriceLedgerResponse.SerializeToString,
+            ),
+            'GenerateReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateReport,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.GenerateReportRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.GenerateReportResponse.SerializeToString,
+            ),
+            'WatchUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsage,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.WatchUsageRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.WatchUsageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'aigen.v1.UsageService', rpc_method_handlers)
@@ -93,7 +232,7 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService(object):
-    """UsageService reads the usage ledger. Callers see only entries of their own scope.
+    """UsageService reads and corrects the usage ledger. Callers see and correct only entries of their own scope.
     """
 
     @staticmethod
@@ -140,6 +279,195 @@ class UsageService(object):
             '/aigen.v1.UsageService/ListLedgerEntries',
             aigen_dot_v1_dot_usage__pb2.ListLedgerEntriesRequest.SerializeToString,
             aigen_dot_v1_dot_usage__pb2.ListLedgerEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/aigen.v1.UsageService/ExportLedger',
+            aigen_dot_v1_dot_usage__pb2.ExportLedgerRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.ExportLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/RecordUsage',
+            aigen_dot_v1_dot_usage__pb2.RecordUsageRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.RecordUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleLedgerEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/SettleLedgerEntry',
+            aigen_dot_v1_dot_usage__pb2.SettleLedgerEntryRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.SettleLedgerEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLedgerEntry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/ReleaseLedgerEntry',
+            aigen_dot_v1_dot_usage__pb2.ReleaseLedgerEntryRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.ReleaseLedgerEntryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RepriceLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/RepriceLedger',
+            aigen_dot_v1_dot_usage__pb2.RepriceLedgerRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.RepriceLedgerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/GenerateReport',
+            aigen_dot_v1_dot_usage__pb2.GenerateReportRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.GenerateReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/aigen.v1.UsageService/WatchUsage',
+            aigen_dot_v1_dot_usage__pb2.WatchUsageRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.WatchUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

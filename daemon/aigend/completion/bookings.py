@@ -157,7 +157,7 @@ class Bookings:
                 total_us=_micros(now - turn.call.started),
             ),
             ledger_entry_id=reservation.entry_id,
-            warnings=(*turn.quoted.warnings, *billed.warnings, *reservation.warnings),
+            warnings=(*turn.call.warnings, *turn.quoted.warnings, *billed.warnings, *reservation.warnings),
         )
 
 

@@ -20,6 +20,7 @@ class Call:
     keys: tuple[bytes, ...]  # one for each route
     generation: int  # of the cache namespace, taken before the look-up
     repeat_generation: int  # of the fast path, taken with the snapshot: what was decided under older settings does not enter it
+    warnings: tuple[str, ...] = ()  # what was decided for the caller: a budget sends the call to another model
 
     @property
     def mode(self) -> CacheMode:

@@ -12,6 +12,7 @@ from aigend.cache.manager import CacheManager
 from aigend.clock import Clock
 from aigend.completion.admission import check_built, check_deadline, check_open
 from aigend.completion.call import Call, Event, Reply
+from aigend.completion.downgrades import Downgrades
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
 from aigend.completion.outlook import ExpectedCost, ReadsOf, nothing_read
@@ -37,6 +38,7 @@ class CompletionEngine:
         clock: Tells the time.
         latency_of: How quick a route was lately, for strategy PERFORMANCE.
         reads_of: What a scope's request is expected to read from a provider's prompt cache, for strategy COST_OPTIMIZED.
+        downgrades: Which calls budgets send to a cheaper model.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class CompletionEngine:
         clock: Clock,
         latency_of: LatencyOf = no_latency,
         reads_of: Callable[[str], ReadsOf] = nothing_read,
+        downgrades: Downgrades,
     ) -> None:
         self.snapshot = snapshot
         self.draining = False
@@ -60,6 +63,7 @@ class CompletionEngine:
         self._clock = clock
         self._latency_of = latency_of
         self._reads_of = reads_of
+        self._downgrades = downgrades
 
     def swap(self, snapshot: Snapshot) -> None:
         """Put other settings, catalog and prices in force; calls under way keep theirs."""
@@ -119,14 +123,15 @@ class CompletionEngine:
         await call.snapshot.prices.load()
         return [quote(call, route, clock=self._clock) for route in call.routes], cached
 
-    def _begin(self, request: CompletionRequest, caller: Caller) -> Call:
-        """Admit a request, resolve its routes and compute their keys."""
+    def _begin(self, request: CompletionRequest, caller: Caller, *, refused_by: str = "") -> Call:
+        """Admit a request, resolve its routes and compute their keys; once more, where a budget's refusal sends it elsewhere."""
         check_open(draining=self.draining)
         now, snapshot = self._clock.monotonic(), self.snapshot
         check_deadline(caller.deadline, now)
         check_built(request)
         cost_of = ExpectedCost(request, snapshot, clock=self._clock, reads_of=self._reads_of(caller.scope))
-        routes = snapshot.router.allowed(request, cost_of=cost_of, latency_of=self._latency_of)
+        allowed = snapshot.router.allowed(request, cost_of=cost_of, latency_of=self._latency_of)
+        routes, warnings = self._downgrades.applied(request, caller, snapshot, allowed, refused_by=refused_by)
         normalization = request.normalization or snapshot.normalization(request.service)
         keys = keys_for(request, [route.route for route in routes], scope=caller.scope, normalization=normalization)
         return Call(
@@ -138,6 +143,7 @@ class CompletionEngine:
             keys=keys,
             generation=self._cache.generation(caller.scope, request.namespace),
             repeat_generation=self._free.generation,
+            warnings=warnings,
         )
 
     async def _answer_free(self, call: Call, origin: Origin | None) -> Reply | None:
@@ -156,7 +162,26 @@ class CompletionEngine:
         return await self._known_ids.answer(call)
 
     async def _answer_paid(self, call: Call, *, streaming: bool) -> AsyncGenerator[Event | Reply, None]:
-        """Join a call in flight or make one, and keep its answer; an id that only the ledger remembers is answered as it says."""
+        """Join a call in flight or make one; what a budget refuses goes to its cheaper model, once, by the same steps."""
+        try:
+            async with aclosing(self._share(call, streaming=streaming)) as steps:
+                async for step in steps:
+                    yield step
+        except DomainError as refusal:
+            cheaper = self._downgrades.instead(call, refusal, lambda by: self._begin(call.request, call.caller, refused_by=by))
+            if cheaper is None:
+                raise
+        else:
+            return
+        if (reply := await self._answer_free(cheaper, None)) is not None:
+            yield reply
+            return
+        async with aclosing(self._share(cheaper, streaming=streaming)) as steps:
+            async for step in steps:
+                yield step
+
+    async def _share(self, call: Call, *, streaming: bool) -> AsyncGenerator[Event | Reply, None]:
+        """Ride on a flight; an id that only the ledger remembers is answered as it says."""
         try:
             async with aclosing(self._sharing.ride(call, streaming=streaming)) as steps:
                 async for step in steps:

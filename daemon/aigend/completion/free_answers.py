@@ -81,9 +81,9 @@ class FreeAnswers:
 
     def hit(self, call: Call, entry: MemoryEntry, origin: Origin | None = None) -> Reply:
         """Answer from the cache; with an origin, the same bytes may take the fast path from now on."""
-        suffix = self._suffix(call.requested_model, CacheOutcome.HIT, entry.saved_nanos)
+        suffix = self._suffix(call.requested_model, CacheOutcome.HIT, entry.saved_nanos, call.warnings)
         cell = self._cell(call, entry.entry.route, CacheOutcome.HIT)
-        if origin is not None and self._repeats.sighted(origin.digest) and call.mode in _REPEATABLE_MODES and len(call.routes) == 1:
+        if origin is not None and self._repeats.sighted(origin.digest) and _repeatable(call):
             self._remember(call, entry, origin, suffix=suffix, cell=cell)
         total_us = self._count(call, cell, saved_nanos=entry.saved_nanos)
         self._cache.count_hit(total_us)
@@ -99,7 +99,7 @@ class FreeAnswers:
         saved = landing.answer.cost.nanos
         cell = self._cell(call, landing.answer.route, CacheOutcome.COALESCED)
         total_us = self._count(call, cell, saved_nanos=saved)
-        suffix = self._suffix(call.requested_model, CacheOutcome.COALESCED, saved)
+        suffix = self._suffix(call.requested_model, CacheOutcome.COALESCED, saved, call.warnings)
         response = landing.wire + suffix + self._codec.encode_repeat(call.caller.request_id, total_us)
         return Reply(response, CacheOutcome.COALESCED)
 
@@ -141,8 +141,20 @@ class FreeAnswers:
             )
         )
 
-    def _encode_suffix(self, requested_model: str, outcome: CacheOutcome, saved_nanos: int | None) -> bytes:
-        cause = None if saved_nanos is None else CAUSES[outcome]
-        return self._codec.encode_call(
-            CallFacts(request_id="", requested_model=requested_model, outcome=outcome, saved_nanos=saved_nanos, saved_cause=cause)
+    def _encode_suffix(
+        self, requested_model: str, outcome: CacheOutcome, saved_nanos: int | None, warnings: tuple[str, ...] = ()
+    ) -> bytes:
+        facts = CallFacts(
+            request_id="",
+            requested_model=requested_model,
+            outcome=outcome,
+            saved_nanos=saved_nanos,
+            saved_cause=None if saved_nanos is None else CAUSES[outcome],
+            warnings=warnings,
         )
+        return self._codec.encode_call(facts)
+
+
+def _repeatable(call: Call) -> bool:
+    """Whether the same bytes would be answered the same way until something is changed."""
+    return call.mode in _REPEATABLE_MODES and len(call.routes) == 1 and not call.warnings

@@ -8,6 +8,7 @@ from aigend.config.loading import FlatSetting, LoadedSettings, Origin, load_sett
 from aigend.config.places import Places
 from aigend.config.problems import EXIT_SETTINGS, Problem, SettingsError
 from aigend.config.sections import (
+    AlertSettings,
     BreakerSettings,
     BudgetSettings,
     CacheSettings,
@@ -26,6 +27,7 @@ from aigend.config.sections import (
     Settings,
     SettingsSections,
     TelemetrySettings,
+    WebhookSettings,
 )
 from aigend.config.units import Seconds
 from aigend.config.well_known import WELL_KNOWN, with_environment
@@ -33,6 +35,7 @@ from aigend.config.well_known import WELL_KNOWN, with_environment
 __all__ = [
     "EXIT_SETTINGS",
     "WELL_KNOWN",
+    "AlertSettings",
     "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
@@ -58,6 +61,7 @@ __all__ = [
     "SettingsError",
     "SettingsSections",
     "TelemetrySettings",
+    "WebhookSettings",
     "default_document",
     "load_settings",
     "with_environment",

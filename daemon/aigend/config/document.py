@@ -16,7 +16,7 @@ Settings of aigend. Every key stands here with its default; remove what you do n
 wins over this file; in a variable, maps and lists as a whole are JSON. Durations may carry a unit (250ms, 30s, 5min, 24h, 7d),
 sizes too (500MB, 2GiB). Indented comments show the keys of one entry.
 """
-_EXAMPLE_NAMES = {"providers": "openai", "services": "aigenflow"}
+_EXAMPLE_NAMES = {"providers": "openai", "services": "aigenflow", "webhooks": "team"}
 _EXAMPLES = {"agents": {"chatgpt": "openai/gpt-4o"}}
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/.-]*")
 
@@ -41,7 +41,7 @@ def _lines(key: Key, indent: str) -> Iterator[str]:
     yield f"{indent}{name}: {_written(_default(key))}"
     if key.section is not None:
         first = "  - " if key.kind is Kind.SECTION_LIST else f"  {_EXAMPLE_NAMES[name]}:"
-        yield from (f"#{line}".rstrip() for line in _entry(key, first))
+        yield from (f"{indent}#{line}".rstrip() for line in _entry(key, first))
     for entry, value in _EXAMPLES.get(name, {}).items():
         yield f"#  {entry}: {value}"
 

@@ -17,6 +17,7 @@ from aigend.config.problems import Problem, SettingsError, nearest, shown
 from aigend.config.rules import HIDDEN, Finding, findings
 from aigend.config.secrets import open_settings_file, unset_variables, with_keys
 from aigend.config.sections import Settings
+from aigend.config.webhook_urls import open_to_others, with_webhook_urls
 from aigend.config.wording import allowed_words
 from aigend.config.yaml_file import KeyPath, YamlFile, read_yaml
 
@@ -77,9 +78,12 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> LoadedSettin
     settings = _anchored(settings, base)
     problems = findings(settings)
     if file.path is not None:
-        problems += [finding for finding in open_settings_file(settings, file.path) if sources.origin(finding.path) == "file"]
+        written = (*open_settings_file(settings, file.path), *open_to_others(settings, file.path))
+        problems += [finding for finding in written if sources.origin(finding.path) == "file"]
     if not problems:
         settings, problems = with_keys(settings, environ, base=base)
+        settings, unusable = with_webhook_urls(settings, environ, base=base)
+        problems += unusable
     if problems:
         raise SettingsError(sources.problem(finding) for finding in problems)
     origins = {".".join(leaf): sources.origin(leaf) for leaf, _ in leaves(settings.model_dump())}

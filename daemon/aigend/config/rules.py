@@ -7,18 +7,22 @@ import ipaddress
 import zoneinfo
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from aigend.config.sections import KeySource, ProviderSettings, Settings
+from aigend.config.sections import KeySource, Settings
 from aigend.config.well_known import WELL_KNOWN
 from aigend.types import Capability
 
 SELECTOR_KEYS = ("service", "session", "agent", "provider", "model", "phase", "task")
 LABEL_PREFIX = "label:"
 KEY_SOURCES = ("api_key", "api_key_file", "api_key_env", "keys")
+URL_SOURCES = ("url", "url_file", "url_env")
 BUILT_IN_PROVIDERS = frozenset(WELL_KNOWN)  # need no section: their keys may come from their usual variables alone
 HIDDEN = "***"
+_MOST_UNITS = 1_000_000_000  # of any currency for one dollar
 
 
 class Finding(NamedTuple):
@@ -93,15 +97,31 @@ def _providers(settings: Settings) -> Iterator[Finding]:
         for index, source in enumerate(provider.keys):
             if len(source.model_fields_set) != 1:
                 yield Finding(("providers", name, "keys", index), HIDDEN, f"exactly one of {', '.join(KeySource.model_fields)}")
-        yield from _base_url(name, provider)
+        if provider.base_url is not None:
+            yield from _address(("providers", name, "base_url"), provider.base_url)
 
 
-def _base_url(name: str, provider: ProviderSettings) -> Iterator[Finding]:
-    if provider.base_url is None:
-        return
-    path, allowed = ("providers", name, "base_url"), "an https address without credentials; plain http on loopback only"
+def _prices(settings: Settings) -> Iterator[Finding]:
+    yield from _address(("prices", "url"), settings.prices.url)
+
+
+def _currency(settings: Settings) -> Iterator[Finding]:
+    code, rates = settings.currency.code, settings.currency.rates
+    if code != "USD" and not rates:
+        yield Finding(("currency", "rates"), "empty", f"at least one rate of {code}, as YYYY-MM-DD: units for one dollar")
+    for day, rate in rates.items():
+        try:
+            known = date.fromisoformat(day).isoformat() == day and 0 < Decimal(rate) < _MOST_UNITS
+        except (ValueError, InvalidOperation):
+            known = False
+        if not known:
+            yield Finding(("currency", "rates", day), rate, "a day as YYYY-MM-DD with the units for one dollar, above 0")
+
+
+def _address(path: tuple[str | int, ...], text: str) -> Iterator[Finding]:
+    allowed = "an https address without credentials; plain http on loopback only"
     try:
-        url = urlsplit(provider.base_url)
+        url = urlsplit(text)
         usable = url.port is None or url.port > 0
     except ValueError:
         yield Finding(path, HIDDEN, allowed)
@@ -109,14 +129,15 @@ def _base_url(name: str, provider: ProviderSettings) -> Iterator[Finding]:
     if "@" in url.netloc or url.query or url.fragment:
         yield Finding(path, HIDDEN, allowed)
     elif not usable or not url.hostname or not _safe_scheme(url):
-        yield Finding(path, provider.base_url, allowed)
+        yield Finding(path, text, allowed)
 
 
 def _safe_scheme(url: SplitResult) -> bool:
-    return url.scheme == "https" or (url.scheme == "http" and _loopback(url.hostname or ""))
+    return url.scheme == "https" or (url.scheme == "http" and loopback(url.hostname or ""))
 
 
-def _loopback(host: str) -> bool:
+def loopback(host: str) -> bool:
+    """Return whether a host is this machine itself."""
     if host == "localhost":
         return True
     try:
@@ -134,6 +155,15 @@ def _budgets(settings: Settings) -> Iterator[Finding]:
                 yield Finding(("budgets", index, "selector", key), key, allowed)
         if budget.each is not None and not _selects(budget.each):
             yield Finding(("budgets", index, "each"), budget.each, allowed)
+        if (budget.downgrade_to is not None) != (budget.action == "downgrade"):
+            yield Finding(("budgets", index, "downgrade_to"), budget.downgrade_to, "a model exactly with action downgrade")
+
+
+def _webhooks(settings: Settings) -> Iterator[Finding]:
+    for name, webhook in settings.alerts.webhooks.items():
+        sources = [source for source in URL_SOURCES if getattr(webhook, source) is not None]
+        if len(sources) != 1:
+            yield Finding(("alerts", "webhooks", name), HIDDEN, f"exactly one of {', '.join(URL_SOURCES)}")
 
 
 def _selects(key: str) -> bool:
@@ -171,7 +201,10 @@ _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _models,
     _services,
     _providers,
+    _prices,
+    _currency,
     _budgets,
+    _webhooks,
     _retry,
     _breaker,
 )

@@ -249,8 +249,40 @@ class BudgetSettings(Section):
     each: str | None = Field(None, description="Selector key for each of whose values the limit holds by itself.")
     period: Literal["daily", "weekly", "monthly", "session"] = Field(description="Window of the limit.", examples=["daily"])
     limit_usd: Money = Field(description="Limit.", examples=["10"])
-    action: Literal["warn", "refuse"] = Field("refuse", description="What happens at the limit.")
+    action: Literal["warn", "refuse", "pause", "downgrade"] = Field(
+        "refuse",
+        description="What happens at the limit: nothing but alerts; refusal until the window ends; refusal until ResumeBudget; or "
+        "calls go to downgrade_to from downgrade_at_percent on.",
+    )
     require_known_prices: bool = Field(default=False, description="Refuse calls whose price is unknown.")
+    downgrade_to: str | None = Field(
+        None, description="Model of calls in a downgrade: id, alias, provider/model or agent; goes with action downgrade only."
+    )
+    downgrade_at_percent: Annotated[Count, Field(ge=1, le=100)] = Field(
+        90, description="Share of the limit spent from which calls go to downgrade_to, in percent."
+    )
+
+
+class WebhookSettings(Section):
+    """A channel that alerts are posted to; its address is a secret and has exactly one source."""
+
+    kind: Literal["slack", "discord"] = Field(description="Whose incoming webhook it is.", examples=["slack"])
+    url: SecretStr | None = Field(
+        None, description="Its address, written here; the settings file must then be readable by its owner only."
+    )
+    url_file: Path | None = Field(
+        None,
+        description="File that holds the address, mode 0600; a relative path lies in $CREDENTIALS_DIRECTORY or beside this file.",
+    )
+    url_env: str | None = Field(None, description="Environment variable that holds the address.")
+
+
+class AlertSettings(Section):
+    """Who is told of budgets' alerts, besides the log, the response of the call, WatchAlerts and OpenTelemetry."""
+
+    webhooks: dict[Name, WebhookSettings] = Field(default_factory=dict, description="Webhooks by name.")
+    webhook_attempts: Annotated[Count, Field(ge=1, le=20)] = Field(5, description="Tries to post an alert before it is given up.")
+    webhook_timeout_s: Annotated[Seconds, Field(le=120)] = Field(10.0, description="Longest time of one try.")
 
 
 class PriceSettings(Section):
@@ -258,6 +290,24 @@ class PriceSettings(Section):
 
     file: Path | None = Field(None, description="A prices.yaml whose entries win over the bundled prices.")
     warn_after_days: Annotated[Count, Field(ge=1, le=36_500)] = Field(30, description="Age from which prices are warned about.")
+    url: str = Field(
+        "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json",
+        description="Where published prices are fetched from when somebody asks for it, https except on loopback.",
+    )
+    refresh_every_s: Annotated[Seconds, Field(ge=3_600)] | None = Field(
+        None, description="How often published prices are fetched without being asked for, at least an hour; null is never."
+    )
+
+
+class CurrencySettings(Section):
+    """The currency that people read amounts in, beside dollars; the ledger and all programs count in dollars."""
+
+    code: Annotated[str, spelled(r"[A-Z]{3}", "three capital letters, such as EUR")] = Field(
+        "USD", description="ISO 4217 code of the currency; USD shows dollars alone."
+    )
+    rates: dict[str, str] = Field(
+        default_factory=dict, description="Units for one dollar by the day from which they hold, such as '2026-11-01': '1390.5'."
+    )
 
 
 class TelemetrySettings(Section):
@@ -305,7 +355,9 @@ class Settings(Section):
     breaker: BreakerSettings = BreakerSettings()
     ledger: LedgerSettings = LedgerSettings()
     budgets: tuple[BudgetSettings, ...] = Field((), description="Budgets.")
+    alerts: AlertSettings = AlertSettings()
     prices: PriceSettings = PriceSettings()
+    currency: CurrencySettings = CurrencySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     log: LogSettings = LogSettings()
     drain: DrainSettings = DrainSettings()

@@ -3,28 +3,71 @@
 Windows are computed when they are asked for: nothing has to run at midnight.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from aigend.config import BudgetSettings
 from aigend.ledger.entries import Intent
+from aigend.types import Accounting, Route
 
 NEVER_US = 2**63 - 1  # end of a window that does not end
 THRESHOLDS = (50, 75, 90, 100)  # percent of the limit
 FIRST_DAYS = {"monday": 0, "saturday": 5, "sunday": 6}
 LABEL_PREFIX = "label:"
 
-_VALUES: Mapping[str, Callable[[Intent], str]] = {
-    "service": lambda intent: intent.service,
-    "session": lambda intent: intent.accounting.session,
-    "agent": lambda intent: intent.agent,
-    "provider": lambda intent: intent.route.provider,
-    "model": lambda intent: intent.route.model,
-    "phase": lambda intent: intent.phase,
-    "task": lambda intent: intent.accounting.task,
+
+class Spender(Protocol):
+    """What of a call decides which budgets it falls under; an `Intent` is one."""
+
+    @property
+    def accounting(self) -> Accounting:
+        """Session, task and labels."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """Named role; empty for none."""
+        ...
+
+    @property
+    def service(self) -> str:
+        """Who asks by policy; empty for none."""
+        ...
+
+    @property
+    def phase(self) -> str:
+        """Place in the pipeline; empty for none."""
+        ...
+
+    @property
+    def route(self) -> Route:
+        """Where it goes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A call whose route is not chosen yet, as it would be on one of them."""
+
+    accounting: Accounting
+    agent: str
+    service: str
+    phase: str
+    route: Route
+
+
+_VALUES: Mapping[str, Callable[[Spender], str]] = {
+    "service": lambda spender: spender.service,
+    "session": lambda spender: spender.accounting.session,
+    "agent": lambda spender: spender.agent,
+    "provider": lambda spender: spender.route.provider,
+    "model": lambda spender: spender.route.model,
+    "phase": lambda spender: spender.phase,
+    "task": lambda spender: spender.accounting.task,
 }
 SELECTOR_KEYS = (*_VALUES, "label:<key>")
 
@@ -54,11 +97,19 @@ class Claim:
     limit_nanos: int
     action: str
     require_known_prices: bool
+    downgrade_to: str = ""  # model that calls are sent to; empty but with action downgrade
+    downgrade_at_percent: int = 100
+    only_counts: bool = False  # for charges that were made already: nothing is refused
 
     @property
     def refuses(self) -> bool:
         """Whether a call that does not fit is refused."""
-        return self.action != "warn"
+        return self.action != "warn" and not self.only_counts
+
+    @property
+    def window_id(self) -> tuple[str, str, str]:
+        """Budget, key and period: of each such three, one window runs."""
+        return self.budget, self.key, self.period
 
 
 def usd_nanos(amount: str) -> int:
@@ -72,10 +123,10 @@ def usd_nanos(amount: str) -> int:
 
 
 class BudgetBook:
-    """The budgets of the settings with their calendar.
+    """Budgets with their calendar.
 
     Args:
-        budgets: As the settings name them; names must differ.
+        budgets: As the settings or somebody who set them name them; names must differ.
         time_zone: IANA name; windows begin at its midnight.
         week_start: First day of the week: monday, saturday or sunday.
 
@@ -85,6 +136,9 @@ class BudgetBook:
 
     def __init__(self, budgets: Sequence[BudgetSettings], *, time_zone: str = "UTC", week_start: str = "monday") -> None:
         self.budgets = tuple(budgets)
+        self.time_zone, self.week_start = time_zone, week_start
+        self.downgrades = any(budget.action == "downgrade" for budget in self.budgets)
+        self._by_name = {budget.name: budget for budget in self.budgets}
         self._limits = {budget.name: usd_nanos(budget.limit_usd) for budget in self.budgets}
         self._calendar = Calendar(time_zone, week_start=week_start)
         if len(self._limits) != len(self.budgets):
@@ -93,13 +147,25 @@ class BudgetBook:
             for key in (*budget.selector, *([budget.each] if budget.each is not None else [])):
                 _check_key(budget.name, key)
 
+    def with_more(self, budgets: Iterable[BudgetSettings]) -> "BudgetBook":
+        """Return a book of the same calendar that holds these as well, but for those whose name it has already."""
+        more = [budget for budget in budgets if budget.name not in self._by_name]
+        return BudgetBook((*self.budgets, *more), time_zone=self.time_zone, week_start=self.week_start)
+
+    def get(self, name: str) -> BudgetSettings | None:
+        """Return the budget of a name; None where there is none."""
+        return self._by_name.get(name)
+
     def matching(self, intent: Intent, *, now: float | None = None) -> list[Claim]:
         """Return every budget that a call falls under, with the window that runs now; None: when the intent was made."""
-        at = intent.create_time if now is None else now
+        return self.claims_of(intent, now=intent.create_time if now is None else now)
+
+    def claims_of(self, spender: Spender, *, now: float) -> list[Claim]:
+        """Return every budget that somebody falls under, with the window that runs now."""
         return [
-            self._claim(budget, key=value_of(intent, budget.each) if budget.each else "", intent=intent, now=at)
+            self._claim(budget, key=value_of(spender, budget.each) if budget.each else "", spender=spender, now=now)
             for budget in self.budgets
-            if all(value_of(intent, key) == value for key, value in budget.selector.items())
+            if all(value_of(spender, key) == value for key, value in budget.selector.items())
         ]
 
     def current(self, now: float) -> list[Claim]:
@@ -114,11 +180,12 @@ class BudgetBook:
 
     def action_of(self, name: str) -> str:
         """Return what a budget does at its limit; empty where the settings no longer name it."""
-        return next((budget.action for budget in self.budgets if budget.name == name), "")
+        budget = self._by_name.get(name)
+        return budget.action if budget else ""
 
-    def _claim(self, budget: BudgetSettings, *, key: str, intent: Intent, now: float) -> Claim:
+    def _claim(self, budget: BudgetSettings, *, key: str, spender: Spender, now: float) -> Claim:
         if budget.period == "session":
-            return self._made(budget, key, Window(name=intent.accounting.session, start_us=0, end_us=NEVER_US))
+            return self._made(budget, key, Window(name=spender.accounting.session, start_us=0, end_us=NEVER_US))
         return self._made(budget, key, self._calendar.window(budget.period, now))
 
     def _made(self, budget: BudgetSettings, key: str, window: Window) -> Claim:
@@ -130,6 +197,8 @@ class BudgetBook:
             limit_nanos=self._limits[budget.name],
             action=budget.action,
             require_known_prices=budget.require_known_prices,
+            downgrade_to=budget.downgrade_to or "",
+            downgrade_at_percent=budget.downgrade_at_percent,
         )
 
 
@@ -172,11 +241,11 @@ class Calendar:
         return int(local.astimezone(UTC).timestamp()) * 1_000_000
 
 
-def value_of(intent: Intent, key: str) -> str:
+def value_of(spender: Spender, key: str) -> str:
     """Return what a call carries for a selector key; empty where it carries nothing."""
     if key.startswith(LABEL_PREFIX):
-        return intent.accounting.labels.get(key[len(LABEL_PREFIX) :], "")
-    return _VALUES[key](intent)
+        return spender.accounting.labels.get(key[len(LABEL_PREFIX) :], "")
+    return _VALUES[key](spender)
 
 
 def threshold_passed(spent_nanos: int, limit_nanos: int) -> int:
@@ -189,6 +258,16 @@ def threshold_passed(spent_nanos: int, limit_nanos: int) -> int:
     if spent_nanos <= 0:
         return 0
     return max((percent for percent in THRESHOLDS if spent_nanos * 100 >= limit_nanos * percent), default=0)
+
+
+def thresholds_between(announced: int, passed: int) -> tuple[int, ...]:
+    """Return the thresholds above the one that was told last, up to the one that was passed now, in percent.
+
+    Example:
+        >>> thresholds_between(50, 90)
+        (75, 90)
+    """
+    return tuple(percent for percent in THRESHOLDS if announced < percent <= passed)
 
 
 def _check_key(budget: str, key: str) -> None:

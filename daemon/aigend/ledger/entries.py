@@ -8,6 +8,9 @@ from enum import StrEnum
 from aigend.types import Accounting, CacheOutcome, Cost, Route, SavingsCause, TokenUsage
 
 UNPRICED = "unpriced"  # flag of an attempt that held nothing because no price is known
+RECORDED = "recorded"  # flag of an attempt that was made elsewhere and told afterwards
+RECONCILED = "reconciled"  # flag of an attempt whose outcome was unknown until somebody looked it up
+REPRICED = "repriced"  # flag of an attempt whose cost was computed anew from other prices
 OVER_RESERVATION = "over_reservation"  # flag of an attempt that cost more than was held for it
 
 
@@ -78,8 +81,8 @@ class Settlement:
     provider_usage_json: str = ""
     resolved_model: str = ""
     flags: tuple[str, ...] = ()
-    provider_us: int = 0
-    total_us: int = 0
+    provider_us: int | None = 0  # None: not known
+    total_us: int | None = 0  # None: not known, and in no percentile
     savings: Mapping[SavingsCause, int] = field(default_factory=dict)  # nano-dollars
     reply: bytes = b""  # kept for replays of the request id; empty: none
 
@@ -129,8 +132,9 @@ class BudgetState:
     limit_nanos: int
     spent_nanos: int
     reserved_nanos: int
-    action: str  # "warn" or "refuse"
+    action: str  # "warn", "refuse", "pause" or "downgrade"
     reset_time: float | None  # wall clock; None: the window does not end
+    start_time: float | None = None  # wall clock; None: the window is a session
 
 
 def canonical_labels(labels: Mapping[str, str]) -> str:

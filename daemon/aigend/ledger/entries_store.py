@@ -17,12 +17,14 @@ from aigend.types import CacheOutcome, Cost, CostBasis, SavingsCause, TokenUsage
 
 DEFAULT_PAGE_SIZE = 50
 MOST_PAGE_SIZE = 1_000
+_NEWEST_FIRST = "a.create_us DESC, a.id DESC"
+_LONGEST_ID = 18  # digits; more would not fit a row's number
 _SELECT = """
     SELECT a.id, a.request_id, a.attempt_number, a.state, a.provider, a.model, a.resolved_model, a.agent, a.service, a.session,
         a.phase, a.task, a.labels, a.outcome, a.provider_usage_json, a.reserved_nanos, a.unknown_high_nanos, a.cost_nanos,
         a.cost_basis, a.price_entry_id, a.flags, a.create_us, a.update_us, a.provider_us, a.savings, a.input_tokens,
         a.cache_read_tokens, a.cache_write_5m_tokens, a.cache_write_1h_tokens, a.output_tokens, a.reasoning_tokens, a.searches
-    FROM attempt a WHERE a.scope = :scope{conditions} ORDER BY a.create_us DESC, a.id DESC LIMIT :limit
+    FROM attempt a WHERE a.scope = :scope{conditions} ORDER BY {order} LIMIT :limit
 """
 
 
@@ -87,11 +89,34 @@ def list_entries(connection: sqlite3.Connection, query: EntriesQuery) -> EntryPa
     if query.start is not None and query.end is not None and query.start >= query.end:
         raise invalid("end_time", query.end, f"after start_time, {query.start}")
     conditions, parameters = _conditions(query)
-    statement = _SELECT.format(conditions=conditions)
+    statement = _SELECT.format(conditions=conditions, order=_NEWEST_FIRST)
     rows = connection.execute(statement, parameters | {"scope": query.scope, "limit": size + 1}).fetchall()
     entries = tuple(_entry(row) for row in rows[:size])
     token = _token(query, rows[size - 1][21], rows[size - 1][0]) if len(rows) > size else ""
     return EntryPage(entries=entries, next_page_token=token)
+
+
+def find_entry(connection: sqlite3.Connection, *, scope: str, entry_id: str) -> LedgerEntry | None:
+    """Return one entry by its id; None where the scope has none under it."""
+    if not (entry_id.isascii() and entry_id.isdigit() and len(entry_id) <= _LONGEST_ID):
+        return None
+    found = select_entries(connection, " AND a.id = :id", {"scope": scope, "id": int(entry_id), "limit": 1})
+    return found[0] if found else None
+
+
+def select_entries(
+    connection: sqlite3.Connection, conditions: str, parameters: Mapping[str, object], *, order: str = _NEWEST_FIRST
+) -> tuple[LedgerEntry, ...]:
+    """Return entries by conditions and an order in SQL, both of them constants of the caller.
+
+    Args:
+        connection: Reading is enough.
+        conditions: What follows the scope, from ` AND` on; its values are parameters.
+        parameters: `scope`, `limit`, and what the conditions name.
+        order: What the entries are sorted by.
+    """
+    statement = _SELECT.format(conditions=conditions, order=order)
+    return tuple(_entry(row) for row in connection.execute(statement, dict(parameters)))
 
 
 def _page_size(wanted: int) -> int:

@@ -18,26 +18,16 @@ import structlog
 from aigend.clock import Clock
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError
-from aigend.ledger import footprint, hit_rows, journal, mark, recovery, replies, schema, stats, store, windows
+from aigend.ledger import footprint, hit_rows, journal, mark, recovery, replies, schema, store, upkeep, windows
+from aigend.ledger.budget_desk import BudgetDesk
 from aigend.ledger.budgets import BudgetBook
-from aigend.ledger.entries import (
-    AttemptState,
-    BudgetState,
-    Intent,
-    KnownOperation,
-    Reservation,
-    Settled,
-    Settlement,
-)
-from aigend.ledger.entries_store import EntriesQuery, EntryPage, list_entries
+from aigend.ledger.correcting import Book, Corrected
+from aigend.ledger.entries import AttemptState, BudgetState, Intent, KnownOperation, Reservation, Settled, Settlement
 from aigend.ledger.hits import HitCounters
 from aigend.ledger.journal import Tail
 from aigend.ledger.known import KnownOperations
 from aigend.ledger.recovery import OpenReport
-from aigend.ledger.stats import Stats
-from aigend.ledger.stats_query import StatsQuery
 from aigend.ledger.store import Change, Moment
-from aigend.ledger.totals import RunningTotals
 from aigend.storage.failure import StorageFailure
 from aigend.storage.files import EXIT_IO, StorageRefused
 from aigend.storage.group_commit import GroupCommitWriter
@@ -48,7 +38,6 @@ T = TypeVar("T")
 FLUSH_S = 0.1  # at most this much of hit counts is lost by a kill
 MARK_S = 1.0
 SWEEP_S = 10.0
-SWEEP_COMMITS = 20  # at once at most, so that hits need not wait long to be written
 SEAL_ROWS = 1_000  # journal rows that a start has to count again at most, about
 
 _log = structlog.get_logger(__name__)
@@ -65,7 +54,8 @@ class Ledger:
         on_fault: Called on the event loop with a sentence that an operator must read: lost tail, corrected counter, failed storage.
 
     Attributes:
-        on_threshold: Called on the event loop when spending has passed a threshold of a budget.
+        budgets: What is done with budgets.
+        on_threshold: Called on the event loop when spending has passed a threshold, or a budget begins to act otherwise.
     """
 
     def __init__(
@@ -80,13 +70,13 @@ class Ledger:
         self.path = path
         self.hits = HitCounters()
         self.epoch = 0
-        self.on_threshold: list[Callable[[], None]] = []
+        self.budgets = BudgetDesk(budgets, doors=self, clock=clock)
+        self.on_threshold = self.budgets.on_change
         self._clock = clock
         self._keep = replies.Keep(ttl_us=int(settings.reply_ttl_s * 1e6), max_bytes=settings.reply_max_bytes)
-        self._budgets = budgets
         self._on_fault = on_fault
         self._known = KnownOperations(ttl_s=settings.reply_ttl_s)
-        self._totals = RunningTotals()
+        self._totals = self.budgets.totals
         self._tail = Tail()
         self._marked = Tail()
         self._sealed_seq = 0
@@ -118,7 +108,7 @@ class Ledger:
 
     def use_budgets(self, budgets: BudgetBook) -> None:
         """Hold calls to these budgets from now on; reservations under way settle where they were made."""
-        self._budgets = budgets
+        self.budgets.use(budgets)
 
     async def open(self) -> OpenReport:
         """Examine, recover and begin to serve.
@@ -154,6 +144,8 @@ class Ledger:
         with contextlib.suppress(asyncio.CancelledError):
             await self._ticker
         self._ticker = None
+        self.budgets.alerts.close()
+        await self.budgets.alerts.finish()
         with contextlib.suppress(StorageFailure):
             await self.flush()
             await self._writer.submit(windows.seal)
@@ -176,19 +168,20 @@ class Ledger:
 
         Raises:
             AlreadyKnown: The id is under way, settled, or unknown without `allow_repeat`.
-            DomainError: BUDGET_EXCEEDED, PRICE_UNKNOWN, REQUEST_ID_REUSED, STORAGE_FULL or STORAGE_DAMAGED.
+            DomainError: BUDGET_EXCEEDED, BUDGET_PAUSED, PRICE_UNKNOWN, REQUEST_ID_REUSED, STORAGE_FULL or STORAGE_DAMAGED.
         """
         moment = self._moment()
-        claims = self._budgets.matching(intent, now=moment.now_us / 1e6)
-        future = self._writer.submit(
-            partial(store.reserve, intent=intent, claims=claims, allow_repeat=allow_repeat, moment=moment), promise=Promise.MADE
-        )
+        claims = self.budgets.book.matching(intent, now=moment.now_us / 1e6)
+        reserve = partial(store.reserve, intent=intent, claims=claims, budgets=self.budgets.book, allow_repeat=allow_repeat)
+        future = self._writer.submit(partial(reserve, moment=moment), promise=Promise.MADE)
         future.add_done_callback(lambda done: self._applied(done, intent, AttemptState.SENT))
         try:
             change = await asyncio.shield(future)
         except asyncio.CancelledError:
             future.add_done_callback(lambda done: self._give_back(done, intent))
             raise
+        except DomainError as refusal:
+            raise await self.budgets.refused(refusal, claims, intent) from refusal
         return change.reservation(intent)
 
     async def settle(self, reservation: Reservation, settlement: Settlement) -> Settled:
@@ -202,7 +195,7 @@ class Ledger:
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
         book = partial(
-            store.settle, attempt_id=reservation.attempt_id, limits=self._budgets.limits, keep=self._keep, moment=self._moment()
+            store.settle, attempt_id=reservation.attempt_id, budgets=self.budgets.book, keep=self._keep, moment=self._moment()
         )
         future = self._writer.submit(
             partial(book, settlement=settlement),
@@ -240,28 +233,14 @@ class Ledger:
             StateConflict: The attempt has ended already; nothing was counted.
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
-        attempt_id, moment = reservation.attempt_id, self._moment()
-        book = partial(
-            store.mark_unknown, attempt_id=attempt_id, low_nanos=low_nanos, high_nanos=high_nanos, reason=reason, moment=moment
-        )
+        bounds = partial(store.mark_unknown, low_nanos=low_nanos, high_nanos=high_nanos, reason=reason)
+        book = partial(bounds, attempt_id=reservation.attempt_id, moment=self._moment(), budgets=self.budgets.book)
         await self._change(self._writer.submit(book, promise=Promise.KEPT), reservation.intent, AttemptState.UNKNOWN)
 
     async def reply(self, scope: str, request_id: str) -> bytes | None:
         """Return the answer kept for a request id; None where there is none or it has expired."""
         now_us = self._moment().now_us
         return await self.read(lambda connection: replies.find(connection, scope, request_id, now_us=now_us), fresh=False)
-
-    async def stats(self, query: StatsQuery) -> Stats:
-        """Return sums over calls, hits counted until now included."""
-        return await self.read(lambda connection: stats.compute(connection, query))
-
-    async def entries(self, query: EntriesQuery) -> EntryPage:
-        """Return a page of entries, newest first.
-
-        Raises:
-            DomainError: INVALID_REQUEST for a bad page size, range or token.
-        """
-        return await self.read(lambda connection: list_entries(connection, query), fresh=False)
 
     async def read(self, question: Callable[[sqlite3.Connection], T], *, fresh: bool = True) -> T:
         """Return the answer to a question put to a read-only connection of its own, in the reader's thread.
@@ -278,6 +257,14 @@ class Ledger:
                 await self.flush()
         return await asyncio.get_running_loop().run_in_executor(self._side, self._ask, question)
 
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what a change returns that touches no attempt, once it is durable; it is done even where the caller leaves.
+
+        Raises:
+            DomainError: What the change raises; STORAGE_FULL or STORAGE_DAMAGED.
+        """
+        return await asyncio.shield(self._writer.submit(work))
+
     async def flush(self) -> None:
         """Write the hits counted until now; those that could not be written are kept for the next time."""
         async with self._flushing:
@@ -292,9 +279,24 @@ class Ledger:
                     self.hits.keep(key, minute, counted)
                 raise
 
+    async def correct(self, work: Callable[[sqlite3.Connection, Book], Corrected[T]], *, size: int) -> T:
+        """Change what is booked already in one durable commit, bring memory up to it, and return what the work returns.
+
+        Args:
+            work: Runs in the writer's thread, in a transaction of its own.
+            size: Bytes that it writes at most, about.
+
+        Raises:
+            DomainError: What the work raises; STORAGE_FULL or STORAGE_DAMAGED.
+        """
+        book = Book(moment=self._moment(), budgets=self.budgets.book, keep=self._keep)
+        future = self._writer.submit(lambda connection: work(connection, book), size=size)
+        future.add_done_callback(self._corrected)
+        return (await asyncio.shield(future)).value
+
     def budget_status(self, now: float) -> list[BudgetState]:
         """Return every budget in its running windows, from memory."""
-        return self._totals.states(self._budgets, now)
+        return self._totals.states(self.budgets.book, now)
 
     def _moment(self) -> Moment:
         return Moment(epoch=self.epoch, now_us=int(self._clock.time() * 1e6))
@@ -307,14 +309,16 @@ class Ledger:
         """Bring memory up to what is durable now; runs whether or not the caller still waits."""
         if done.cancelled() or done.exception() is not None:
             return
-        change = done.result()
+        self._apply(intent, state, done.result())
+
+    def _corrected(self, done: "asyncio.Future[Corrected[T]]") -> None:
+        for intent, state, change in done.result().changes if not done.cancelled() and done.exception() is None else ():
+            self._apply(intent, state, change)
+
+    def _apply(self, intent: Intent, state: AttemptState, change: Change) -> None:
         self._tail = max(self._tail, change.tail, key=lambda tail: tail.seq)
-        self._totals.update(change.windows)
+        self.budgets.noticed(change.windows, told=bool(change.warnings))
         self._known.update(intent, state, change, now=self._clock.time())
-        for warning in change.warnings:
-            _log.warning("budget_threshold", text=warning)
-        for listener in self.on_threshold if change.warnings else ():
-            listener()
 
     def _give_back(self, done: "asyncio.Future[Change]", intent: Intent) -> None:
         """Release an attempt whose caller was cancelled before it could send anything."""
@@ -331,7 +335,7 @@ class Ledger:
         report = recovery.recover(connection, self.path, mark=marked, created=created, now_us=int(now * 1e6))
         self._tail = journal.tail(connection)
         self._sealed_seq = self._tail.seq
-        self._totals.update(reversed(windows.running(connection, now_us=int(now * 1e6), limit=self._totals.limit)))
+        self.budgets.load(connection, now_us=int(now * 1e6))
         self._known.load(connection, now=now)
         return report
 
@@ -357,16 +361,7 @@ class Ledger:
             self._sealed_seq = self._tail.seq
             await self._writer.submit(windows.seal)
         if sweep:
-            await self._sweep()
-
-    async def _sweep(self) -> None:
-        """Drop expired replies, few in a commit."""
-        now_us = self._moment().now_us
-        for _ in range(SWEEP_COMMITS):
-            few = await self.read(partial(replies.expired, now_us=now_us), fresh=False)
-            if not few.operation_ids:
-                return
-            await self._writer.submit(partial(replies.sweep, few=few), size=footprint.dropping(few.sizes))
+            await upkeep.sweep(self.read, self._writer.submit, now=self._clock.time())
 
     async def _write_mark(self) -> None:
         """Write where the journal ends; a mark that can't be written is said, and no reason to stop."""

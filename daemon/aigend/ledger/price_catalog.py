@@ -1,7 +1,7 @@
 """Which price applies to a model at a time: the user's file, then published prices, then the table of the first users.
 
-An immutable value that is swapped whole; it never goes to the network. Reading files is `price_file`, published prices are
-`published_prices`, arithmetic is `pricing`.
+A value that is swapped whole; it never goes to the network. Reading files is `price_file`, published prices are `published_prices`,
+arithmetic is `pricing`.
 """
 
 import asyncio
@@ -75,6 +75,16 @@ class PriceCatalog:
                 if dated.holds(at):
                     return dated.entry
         return None
+
+    def listed(self, provider: str, model: str, at: float) -> list[PriceEntry]:
+        """Return every price known of a model, the winning source first and its latest price first."""
+        key = (provider, model)
+        sources = self._remembered.get(key) or self._remember(key, at)
+        return [dated.entry for source in sources for dated in reversed(source)]
+
+    def forget(self) -> None:
+        """Find prices anew from now on: the published ones were replaced."""
+        self._remembered.clear()
 
     def stale(self, entry: PriceEntry | None, at: float) -> tuple[str, ...]:
         """Return a warning where a price was checked too long ago, else nothing.

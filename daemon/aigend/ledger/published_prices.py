@@ -1,9 +1,10 @@
 """The published prices that the genai-prices package carries, as our own price entries.
 
 The package is imported at first use only: its table of every provider costs a third of a second and 20 MB. Only what finds a model
-and prices it is kept afterwards. Nothing here goes to the network.
+and prices it is kept afterwards. Nothing here goes to the network but `fetch`.
 """
 
+import hashlib
 import sys
 import threading
 from bisect import bisect_right
@@ -62,6 +63,29 @@ class PublishedPrices:
             if self._providers is None:
                 self._import()
 
+    @property
+    def version(self) -> str:
+        """Version of the data; empty before it is loaded."""
+        return self._version
+
+    def fetch(self, url: str) -> None:
+        """Replace the data by what lies at an address, with the package's own updater; off the event loop.
+
+        Raises:
+            Exception: It can't be reached or read; the data stays as it was.
+        """
+        self.load()
+        from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415 - loaded by now
+        from genai_prices.update_prices import UpdatePrices  # noqa: PLC0415 - brings an HTTP client that few need
+
+        found = UpdatePrices(url=url).fetch()
+        if found is None or not found.providers:
+            raise ValueError("no prices in it")
+        digest = hashlib.sha256(repr(found.providers).encode()).hexdigest()[:8]
+        with self._lock:
+            self._keep(found.providers, version=f"{version('genai-prices')}+{digest}")
+            self._find_provider = find_provider_by_id
+
     def find(self, provider: str, model: str, at: float) -> tuple[DatedPrice, ...]:
         """Return a model's prices, the latest last; empty where none are published.
 
@@ -94,14 +118,18 @@ class PublishedPrices:
         from genai_prices.data import providers  # noqa: PLC0415 - 20 MB that a daemon without a paid call never needs
         from genai_prices.data_snapshot import find_provider_by_id  # noqa: PLC0415 - comes with the line above
 
-        self._version = version("genai-prices")
+        self._find_provider = find_provider_by_id
+        self._keep(providers, version=version("genai-prices"))
+        sys.modules.pop("genai_prices.data", None)  # the texts in it are most of the memory, and nobody reads them here
+
+    def _keep(self, providers: list[Any], *, version: str) -> None:
+        """Take over data without its texts; the list comes last, because readers hold no lock."""
+        self._version = version
         self._starts = _starts(providers)
         for provider in providers:
             provider.extractors = provider.description = provider.price_comments = None
             for info in provider.models:
                 info.description = info.price_comments = None
-        sys.modules.pop("genai_prices.data", None)  # the texts in it are most of the memory, and nobody reads them here
-        self._find_provider = find_provider_by_id
         self._providers = providers
 
     def _dated(self, info: Any, item: Any, about: dict[str, Any]) -> DatedPrice | None:

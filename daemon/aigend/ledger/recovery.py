@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aigend.ledger import journal, schema, store, windows
+from aigend.ledger import journal, rollups, schema, store, windows
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.journal import Event, Tail
 from aigend.ledger.mark import TailState, mark_path
@@ -87,6 +87,7 @@ def recover(connection: sqlite3.Connection, path: Path, *, mark: Tail | None, cr
         raise LedgerRefused(path, f"is damaged: {fault}")
     tail = _compare(connection, last, mark)
     alarms = [*_tail_alarms(tail, last, mark), *windows.correct(connection, sealed_seq=sealed_seq)]
+    alarms += _correct_rollups(connection, sealed_seq=sealed_seq, now_us=now_us)
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
     moment = Moment(epoch=_meta(connection, "epoch"), now_us=now_us)
     released, unknown = _close_attempts(connection, moment)
@@ -126,6 +127,14 @@ def _compare(connection: sqlite3.Connection, last: Tail, mark: Tail | None) -> T
     row = connection.execute("SELECT checksum FROM journal WHERE seq = ?", (mark.seq,)).fetchone()
     found = row[0] if row is not None else journal.GENESIS
     return TailState.OK if found == mark.checksum else TailState.FOREIGN
+
+
+def _correct_rollups(connection: sqlite3.Connection, *, sealed_seq: int, now_us: int) -> list[str]:
+    """Build roll-ups where an older version left none; else compare those that changed since the seal."""
+    if rollups.folded_until(connection) >= 0:
+        return rollups.correct(connection, sealed_seq=sealed_seq)
+    rollups.rebuild(connection, now=now_us / 1e6)
+    return []
 
 
 def _tail_alarms(state: TailState, last: Tail, mark: Tail | None) -> list[str]:

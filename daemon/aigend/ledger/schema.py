@@ -7,6 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from aigend.ledger import histogram
+
 APPLICATION_ID = 0x41474C31  # "AGL1" in the file's header
 BUSY_TIMEOUT_MS = 5_000
 
@@ -145,7 +147,86 @@ CREATE TABLE hit_minute (
 ) STRICT, WITHOUT ROWID;
 """
 
-MIGRATIONS = (VERSION_1,)  # each brings the schema from its index to index + 1
+# Budgets that somebody set, pauses, and what budgets have told.
+BUDGETS = """
+CREATE TABLE budget (
+    name TEXT PRIMARY KEY,
+    definition TEXT NOT NULL,              -- JSON object, as in the settings
+    create_us INTEGER NOT NULL,
+    update_us INTEGER NOT NULL
+) STRICT;
+CREATE TABLE budget_pause (
+    budget TEXT NOT NULL,
+    key TEXT NOT NULL,                     -- the value that is paused
+    whole INTEGER NOT NULL,                -- 1: all values are
+    since_us INTEGER NOT NULL,
+    PRIMARY KEY (budget, key, whole)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE alert (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,                    -- threshold, paused, resumed
+    budget TEXT NOT NULL,
+    key TEXT NOT NULL,
+    window TEXT NOT NULL,                  -- '' for what was done by hand
+    percent INTEGER NOT NULL,              -- threshold; 0: none
+    limit_nanos INTEGER NOT NULL,
+    spent_nanos INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    create_us INTEGER NOT NULL
+) STRICT;
+"""
+
+# Sums over calls. A slot is the number of quarters, hours, quarters of a day, days or seven days since 1970, in UTC.
+_SUMS = """
+    calls INTEGER NOT NULL, unknown_count INTEGER NOT NULL, failed_count INTEGER NOT NULL, released_count INTEGER NOT NULL,
+    unpriced_count INTEGER NOT NULL, cost_nanos INTEGER NOT NULL, estimated_nanos INTEGER NOT NULL,
+    unknown_nanos INTEGER NOT NULL, input INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write_5m INTEGER NOT NULL,
+    cache_write_1h INTEGER NOT NULL, output INTEGER NOT NULL, reasoning INTEGER NOT NULL, searches INTEGER NOT NULL,
+    latency_us INTEGER NOT NULL, saved_cache_count INTEGER NOT NULL, saved_single_flight_count INTEGER NOT NULL,
+    saved_prompt_cache_count INTEGER NOT NULL, saved_batch_count INTEGER NOT NULL, saved_routing_count INTEGER NOT NULL,
+    saved_cache_nanos INTEGER NOT NULL, saved_single_flight_nanos INTEGER NOT NULL, saved_prompt_cache_nanos INTEGER NOT NULL,
+    saved_batch_nanos INTEGER NOT NULL, saved_routing_nanos INTEGER NOT NULL,
+    histogram BLOB NOT NULL                -- calls by bucket of latency, as `histogram` packs them
+"""
+ROLLUPS = f"""
+-- Whose calls are summed up: those of hits as before, and those that were paid, without a cause.
+ALTER TABLE hit_key RENAME TO account;
+CREATE TABLE rollup_key (
+    id INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    service TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    task TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    UNIQUE (scope, service, phase, task, agent, provider, model, outcome)
+) STRICT;
+INSERT INTO rollup_key (scope, service, phase, task, agent, provider, model, outcome)
+    SELECT DISTINCT scope, service, phase, task, agent, provider, model, outcome FROM account;
+ALTER TABLE account ADD COLUMN key_id INTEGER NOT NULL DEFAULT 0;
+UPDATE account SET key_id = (
+    SELECT k.id FROM rollup_key k WHERE (k.scope, k.service, k.phase, k.task, k.agent, k.provider, k.model, k.outcome)
+        = (account.scope, account.service, account.phase, account.task, account.agent, account.provider, account.model,
+            account.outcome)
+);
+CREATE TABLE rollup_quarter (slot INTEGER NOT NULL, account_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (slot, account_id))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE rollup_day (slot INTEGER NOT NULL, account_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (account_id, slot))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE rollup_key_hour (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE rollup_key_part (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE rollup_key_day (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE rollup_key_week (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
+    STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('folded_quarter', -1);  -- before it, quarters are folded into hours and more; negative: build all anew
+"""  # noqa: S608 - constants only
+
+MIGRATIONS = (VERSION_1, BUDGETS, ROLLUPS)  # each brings the schema from its index to index + 1
 NEWEST_VERSION = len(MIGRATIONS)
 
 
@@ -170,6 +251,7 @@ def create(path: Path) -> None:
 
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring the schema to the newest version, each step in one transaction with its number; return where it was."""
+    histogram.register(connection)
     before = int(connection.execute("PRAGMA user_version").fetchone()[0])
     for version in range(before, NEWEST_VERSION):
         connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version={version + 1}; COMMIT;")
@@ -184,6 +266,7 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA mmap_size=0")
     connection.execute("PRAGMA temp_store=MEMORY")
+    histogram.register(connection)
     return connection
 
 
@@ -205,6 +288,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only=1")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA mmap_size=0")
+    histogram.register(connection)
     return connection
 
 

@@ -6,19 +6,22 @@ beside it.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from operator import add
 
-from aigend.ledger import stats_store
-from aigend.ledger.entries import AttemptState
+from aigend.ledger import histogram, stats_store
 from aigend.ledger.latency import percentile
-from aigend.ledger.stats_query import Dimension, StatsQuery, zone_of
+from aigend.ledger.reading import one_moment
+from aigend.ledger.rollups import MEASURES
+from aigend.ledger.stats_query import StatsQuery
 from aigend.types import CacheOutcome, SavingsCause, TokenUsage
 
 _BUCKETS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "searches")
-_CAUSES = frozenset(SavingsCause)
+_AS_THEY_ARE = ("unknown_count", "released_count", "unpriced_count", "cost_nanos", "estimated_nanos", "unknown_nanos")
+SORTED_KIB = 65_536  # most memory that one question takes
+_CALLS = MEASURES.index("calls")
+_LATENCY = MEASURES.index("latency_us")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,72 +89,44 @@ class _Sums:
     """What has been added up of one group so far."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
-    failed: int = 0  # operations that ended with their outcome unknown
-    unknown: int = 0
-    released: int = 0
-    unpriced: int = 0
-    cost: int = 0
-    estimated: int = 0
-    unknown_nanos: int = 0
-    usage: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_BUCKETS, 0))
-    savings: dict[SavingsCause, tuple[int, int]] = field(default_factory=dict)
-    histogram: dict[int, int] = field(default_factory=dict)
+    sums: list[int] = field(default_factory=lambda: [0] * len(MEASURES))
+    histogram: int = 0
     hit_latency_us: int = 0
 
-    def add_attempts(self, row: stats_store.AttemptSums) -> None:
-        if row.state == AttemptState.RELEASED:
-            self.released += row.calls
-            return
-        if row.state == AttemptState.UNKNOWN:
-            self.unknown += row.calls
-            self.failed += row.last_calls
-            self.unknown_nanos += row.unknown_nanos
-            return
-        self.outcomes[row.outcome] = self.outcomes.get(row.outcome, 0) + row.calls
-        self.unpriced += row.unpriced_count
-        self.cost += row.cost_nanos
-        self.estimated += row.estimated_nanos
-        for bucket in _BUCKETS:
-            self.usage[bucket] += getattr(row, bucket)
+    def add(self, part: stats_store.Part) -> None:
+        calls = part.sums[_CALLS]
+        if calls:
+            self.outcomes[part.outcome] = self.outcomes.get(part.outcome, 0) + calls
+        if part.outcome == CacheOutcome.HIT:
+            self.hit_latency_us += part.sums[_LATENCY]
+        self.sums = list(map(add, self.sums, part.sums))
+        self.histogram += histogram.unpacked(part.histogram)
 
-    def add_hits(self, row: stats_store.HitSums) -> None:
-        self.outcomes[row.outcome] = self.outcomes.get(row.outcome, 0) + row.calls
-        if row.outcome == CacheOutcome.HIT:
-            self.hit_latency_us += row.latency_us
-        if (
-            row.outcome != CacheOutcome.REPLAY and row.cause in _CAUSES
-        ):  # a replay repeats an answer that was paid for the same call
-            self._save(row.cause, row.calls, row.saved_nanos)
-
-    def add_saved(self, row: stats_store.Saved) -> None:
-        if row.cause in _CAUSES:
-            self._save(row.cause, row.calls, row.nanos)
-
-    def add_latency(self, row: stats_store.Bucketed) -> None:
-        self.histogram[row.bucket] = self.histogram.get(row.bucket, 0) + row.calls
+    def merge(self, other: "_Sums") -> None:
+        for outcome, calls in other.outcomes.items():
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + calls
+        self.hit_latency_us += other.hit_latency_us
+        self.sums = list(map(add, self.sums, other.sums))
+        self.histogram += other.histogram
 
     def totals(self) -> Totals:
         hits = self.outcomes.get(CacheOutcome.HIT, 0)
+        sums = dict(zip(MEASURES, self.sums, strict=True))
         return Totals(
-            call_count=sum(self.outcomes.values()) + self.failed,
+            call_count=sums["calls"] + sums["failed_count"],
             **{f"{outcome}_count": self.outcomes.get(outcome, 0) for outcome in CacheOutcome},
-            unknown_count=self.unknown,
-            released_count=self.released,
-            unpriced_count=self.unpriced,
-            usage=TokenUsage(**self.usage),
-            cost_nanos=self.cost,
-            estimated_nanos=self.estimated,
-            unknown_nanos=self.unknown_nanos,
-            savings=tuple(
-                Saving(cause=cause, call_count=n, saved_nanos=nanos) for cause, (n, nanos) in sorted(self.savings.items())
-            ),
-            latency=_percentiles(self.histogram),
+            **{name: sums[name] for name in _AS_THEY_ARE},
+            usage=TokenUsage(**{bucket: sums[bucket] for bucket in _BUCKETS}),
+            savings=tuple(_savings(sums)),
+            latency=_percentiles(histogram.counts(self.histogram)),
             mean_hit_latency_us=self.hit_latency_us / hits if hits else None,
         )
 
-    def _save(self, cause: str, count: int, nanos: int) -> None:
-        calls, saved = self.savings.get(SavingsCause(cause), (0, 0))
-        self.savings[SavingsCause(cause)] = (calls + count, saved + nanos)
+
+def _savings(sums: dict[str, int]) -> Iterator[Saving]:
+    for cause in sorted(SavingsCause):
+        if count := sums[f"saved_{cause}_count"]:
+            yield Saving(cause=cause, call_count=count, saved_nanos=sums[f"saved_{cause}_nanos"])
 
 
 def compute(connection: sqlite3.Connection, query: StatsQuery) -> Stats:
@@ -162,50 +137,20 @@ def compute(connection: sqlite3.Connection, query: StatsQuery) -> Stats:
         query: What is asked.
     """
     groups: dict[tuple[str, ...], _Sums] = {}
+    connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute(f"PRAGMA cache_size=-{SORTED_KIB}")  # less would sort by way of files
+    with one_moment(connection):
+        for part in stats_store.parts(connection, query):
+            groups.setdefault(part.group, _Sums()).add(part)
     total = _Sums()
-    named = _namer(query)
-    connection.execute("BEGIN")
-    try:
-        for select, add in _PARTS:
-            for row in select(connection, query):
-                add(groups.setdefault(named(row.group), _Sums()), row)
-                add(total, row)
-    finally:
-        connection.execute("ROLLBACK")
+    for sums in groups.values():
+        total.merge(sums)
     rows = [StatsRow(group=group, totals=sums.totals()) for group, sums in groups.items()] if query.group_by else []
     rows.sort(key=lambda row: (-row.totals.cost_nanos, -row.totals.unknown_nanos, row.group))
     end = query.now if query.end is None else query.end
     return Stats(rows=tuple(rows), totals=total.totals(), start=query.start, end=end, time_zone=query.time_zone)
 
 
-_PARTS: tuple[tuple[Callable[..., Any], Callable[[_Sums, Any], None]], ...] = (
-    (stats_store.attempt_sums, _Sums.add_attempts),
-    (stats_store.hit_sums, _Sums.add_hits),
-    (stats_store.attempt_savings, _Sums.add_saved),
-    (stats_store.latencies, _Sums.add_latency),
-)
-
-
-def _namer(query: StatsQuery) -> Callable[[stats_store.Group], tuple[str, ...]]:
-    """What turns a row's group into text: quarters of an hour become local days and hours."""
-    zone = zone_of(query.time_zone)
-    remembered: dict[tuple[Dimension, Any], str] = {}
-
-    def name(dimension: Dimension, value: Any) -> str:
-        if dimension not in (Dimension.DAY, Dimension.HOUR):
-            return str(value)
-        known = remembered.get((dimension, value))
-        if known is None:
-            local = datetime.fromtimestamp(value * stats_store.QUARTER_S, zone)
-            known = (
-                local.date().isoformat() if dimension is Dimension.DAY else local.replace(minute=0).isoformat(timespec="minutes")
-            )
-            remembered[dimension, value] = known
-        return known
-
-    return lambda group: tuple(name(dimension, value) for dimension, value in zip(query.group_by, group, strict=True))
-
-
-def _percentiles(histogram: dict[int, int]) -> Percentiles | None:
-    p50, p90, p99 = (percentile(histogram, fraction) for fraction in (0.5, 0.9, 0.99))
+def _percentiles(calls: dict[int, int]) -> Percentiles | None:
+    p50, p90, p99 = (percentile(calls, fraction) for fraction in (0.5, 0.9, 0.99))
     return Percentiles(p50_us=p50, p90_us=p90, p99_us=p99) if p50 is not None and p90 is not None and p99 is not None else None

@@ -1,137 +1,42 @@
-"""The SELECTs behind sums over calls: attempts that were charged, and answers that cost nothing.
+"""The SELECTs behind sums over calls: out of roll-ups, and out of rows where a range cuts a quarter of an hour.
 
-Each gives partial sums by the query's dimensions; adding them up is `stats`. Days and hours depend on the time zone, which SQLite
-does not know, so rows come by quarter of an hour: every zone's hours begin on one. The connection only reads.
+Each gives partial sums by the query's dimensions and by cache outcome; adding them up is `stats`. The connection only reads.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from aigend.ledger.latency import bucket_of
-from aigend.ledger.stats_query import Dimension, StatsQuery, UsageFilter
+from aigend.ledger import rollups
+from aigend.ledger.rollups import MEASURES, QUARTER_S, Level
+from aigend.ledger.stats_query import Dimension, StatsQuery, UsageFilter, zone_of
+from aigend.ledger.stats_ranges import Stretch, stretches
 
-QUARTER_S = 900
-_COLUMNS = (
-    Dimension.PROVIDER,
-    Dimension.MODEL,
-    Dimension.AGENT,
-    Dimension.SERVICE,
-    Dimension.SESSION,
-    Dimension.PHASE,
-    Dimension.TASK,
-    Dimension.OUTCOME,
-)
 _FILTERED = ("provider", "model", "agent", "service", "session", "phase", "task")
-_ATTEMPT_QUARTER = "a.create_us / 900000000"
-_HIT_QUARTER = "m.minute / 15"
 _LABELS = "json_each(CASE WHEN {table}.labels = '' THEN '{{}}' ELSE {table}.labels END)"
 _LABEL_VALUE = "coalesce((SELECT value FROM {each} WHERE key = :label_key), '')"
 _CARRIES = " AND EXISTS (SELECT 1 FROM {each} WHERE key = :label_{index} AND value = :value_{index})"
-Group = tuple[Any, ...]  # one value a dimension; quarters of an hour since 1970 for DAY and HOUR
+_TIMES = (Dimension.DAY, Dimension.HOUR)
 
 
-class AttemptSums(NamedTuple):
-    """Attempts of one group in one state."""
+class Part(NamedTuple):
+    """Sums of one group with one cache outcome, out of one stretch of time."""
 
-    group: Group
-    state: str
+    group: tuple[str, ...]  # one value a dimension
     outcome: str
-    calls: int
-    last_calls: int  # those with which their operation ended
-    cost_nanos: int
-    estimated_nanos: int
-    unpriced_count: int
-    unknown_nanos: int
-    input: int
-    cache_read: int
-    cache_write_5m: int
-    cache_write_1h: int
-    output: int
-    reasoning: int
-    searches: int
+    sums: tuple[int, ...]  # as rollups.MEASURES
+    histogram: bytes
 
 
-class HitSums(NamedTuple):
-    """Answers of one group that cost nothing."""
-
-    group: Group
-    outcome: str
-    cause: str
-    calls: int
-    saved_nanos: int
-    latency_us: int
-
-
-class Bucketed(NamedTuple):
-    """Calls of one group by bucket of latency."""
-
-    group: Group
-    bucket: int
-    calls: int
-
-
-class Saved(NamedTuple):
-    """What paid calls of one group saved by one cause."""
-
-    group: Group
-    cause: str
-    calls: int
-    nanos: int
-
-
-_ATTEMPT_SUMS = """
-    SELECT {dimensions} a.state, a.outcome, count(*),
-        sum(a.state != 'unknown' OR (SELECT o.attempt_id = a.id FROM operation o WHERE o.id = a.operation_id)),
-        coalesce(sum(a.cost_nanos), 0), coalesce(sum(CASE WHEN a.cost_basis = 'estimated' THEN a.cost_nanos END), 0),
-        sum(a.cost_nanos IS NULL), coalesce(sum(a.unknown_high_nanos), 0),
-        coalesce(sum(a.input_tokens), 0), coalesce(sum(a.cache_read_tokens), 0), coalesce(sum(a.cache_write_5m_tokens), 0),
-        coalesce(sum(a.cache_write_1h_tokens), 0), coalesce(sum(a.output_tokens), 0), coalesce(sum(a.reasoning_tokens), 0),
-        coalesce(sum(a.searches), 0)
-    FROM attempt a WHERE a.state IN ('settled', 'released', 'unknown') AND {where} GROUP BY {dimensions} a.state, a.outcome
-"""
-_ATTEMPT_LATENCIES = """
-    SELECT {dimensions} latency_bucket(a.total_us) AS bucket, count(*)
-    FROM attempt a WHERE a.state = 'settled' AND a.total_us IS NOT NULL AND {where} GROUP BY {dimensions} bucket
-"""
-_ATTEMPT_SAVINGS = """
-    SELECT {dimensions} s.key, count(*), sum(s.value)
-    FROM attempt a, json_each(a.savings) s WHERE a.state = 'settled' AND a.savings != '{{}}' AND {where} GROUP BY {dimensions} s.key
-"""
-_HIT_SUMS = """
-    SELECT {dimensions} a.outcome, a.cause, sum(m.count), sum(m.saved_nanos), sum(m.latency_us)
-    FROM hit_minute m JOIN hit_key a ON a.id = m.key_id WHERE {where} GROUP BY {dimensions} a.outcome, a.cause
-"""
-_HIT_LATENCIES = """
-    SELECT {dimensions} CAST(h.key AS INTEGER) AS bucket, sum(h.value)
-    FROM hit_minute m JOIN hit_key a ON a.id = m.key_id, json_each(m.histogram) h WHERE {where} GROUP BY {dimensions} bucket
-"""
-
-
-def attempt_sums(connection: sqlite3.Connection, query: StatsQuery) -> Iterator[AttemptSums]:
-    """Yield sums over attempts that have ended, by group, state and outcome."""
-    for group, rest in _rows(connection, _ATTEMPT_SUMS, query, hits=False):
-        yield AttemptSums(group, *rest)
-
-
-def hit_sums(connection: sqlite3.Connection, query: StatsQuery) -> Iterator[HitSums]:
-    """Yield sums over answers that cost nothing, by group, outcome and cause."""
-    for group, rest in _rows(connection, _HIT_SUMS, query, hits=True):
-        yield HitSums(group, *rest)
-
-
-def latencies(connection: sqlite3.Connection, query: StatsQuery) -> Iterator[Bucketed]:
-    """Yield answered calls by group and bucket of latency; a group may come twice."""
-    connection.create_function("latency_bucket", 1, bucket_of, deterministic=True)
-    for statement, hits in ((_ATTEMPT_LATENCIES, False), (_HIT_LATENCIES, True)):
-        for group, rest in _rows(connection, statement, query, hits=hits):
-            yield Bucketed(group, *rest)
-
-
-def attempt_savings(connection: sqlite3.Connection, query: StatsQuery) -> Iterator[Saved]:
-    """Yield what paid calls saved, by group and cause."""
-    for group, rest in _rows(connection, _ATTEMPT_SAVINGS, query, hits=False):
-        yield Saved(group, *rest)
+def parts(connection: sqlite3.Connection, query: StatsQuery) -> Iterator[Part]:
+    """Yield partial sums; a group may come more than once."""
+    _register(connection, query)
+    split = len(query.group_by)
+    for stretch in stretches(query, folded_until=rollups.folded_until(connection)):
+        for text, bounds in _statements(query, stretch):
+            for row in connection.execute(text, _parameters(query) | bounds):
+                yield Part(row[:split], row[split], row[split + 1 : -1], row[-1])
 
 
 def matching(usage_filter: UsageFilter, table: str = "a") -> tuple[str, dict[str, Any]]:
@@ -146,43 +51,89 @@ def matching(usage_filter: UsageFilter, table: str = "a") -> tuple[str, dict[str
     return "".join(terms), parameters
 
 
-def _rows(connection: sqlite3.Connection, statement: str, query: StatsQuery, *, hits: bool) -> Iterator[tuple[Group, Group]]:
-    """Run one statement; yield the group and the rest of each row."""
-    expressions = [_expression(dimension, hits=hits) for dimension in query.group_by]
-    condition, parameters = matching(query.filter)
-    times, bounds = _hit_times(query) if hits else _attempt_times(query)
-    where = f"a.scope = :scope{times}{condition}"
-    text = statement.format(dimensions="".join(f"{expression}, " for expression in expressions), where=where)
-    parameters |= bounds | {"scope": query.scope}
-    if Dimension.LABEL in query.group_by:
-        parameters["label_key"] = query.label_key
-    split = len(expressions)
-    for row in connection.execute(text, parameters):
-        yield row[:split], row[split:]
+def _register(connection: sqlite3.Connection, query: StatsQuery) -> None:
+    """Give SQLite the calendar of the query's zone, of which it knows nothing."""
+    zone = zone_of(query.time_zone)
+
+    def begin(quarter: int) -> datetime:
+        return datetime.fromtimestamp(quarter * QUARTER_S, zone)
+
+    days = _remembered(lambda quarter: begin(quarter).date().isoformat())
+    hours = _remembered(lambda quarter: begin(quarter).replace(minute=0).isoformat(timespec="minutes"))
+    connection.create_function("local_day", 1, days, deterministic=True)
+    connection.create_function("local_hour", 1, hours, deterministic=True)
 
 
-def _expression(dimension: Dimension, *, hits: bool) -> str:
-    if dimension in _COLUMNS:
-        return f"a.{dimension}"
+def _remembered(name: Callable[[int], str]) -> Callable[[int], str]:
+    known: dict[int, str] = {}
+
+    def remembered(quarter: int) -> str:
+        found = known.get(quarter)
+        if found is None:
+            found = known[quarter] = name(quarter)
+        return found
+
+    return remembered
+
+
+def _statements(query: StatsQuery, stretch: Stretch) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield what is to be asked of one stretch, and its bounds."""
+    bounds = {"start": stretch.start, "end": stretch.end}
+    if stretch.level is None:
+        yield _of_attempts(query), bounds
+        yield _of_hits(query), {"start": stretch.start // 60_000_000, "end": -(-stretch.end // 60_000_000)}
+    else:
+        yield _of_level(query, stretch.level), bounds
+
+
+def _of_level(query: StatsQuery, level: Level) -> str:
+    condition = f"a.scope = :scope{matching(query.filter)[0]}"
+    owners = level.owners
+    if not level.folded:
+        source = f"{level.table} r CROSS JOIN {owners} a ON a.id = r.{level.owner}"
+        where = f"r.slot >= :start AND r.slot < :end AND {condition}"
+    else:
+        source = f"{owners} a CROSS JOIN {level.table} r ON r.{level.owner} = a.id AND r.slot >= :start AND r.slot < :end"
+        where = condition
+    quarter = f"(r.slot * {level.quarters})"
+    if level.owners == "rollup_key" and level.folded and not set(_TIMES) & set(query.group_by):
+        # Summed up by owner first, in the order of the rows: only one row an owner is sorted.
+        sums = ", ".join(f"sum(r.{name}) AS {name}" for name in MEASURES)
+        inner = f"SELECT a.id AS owner, {sums}, histogram_total(r.histogram) AS histogram FROM {source} WHERE {where} GROUP BY a.id"  # noqa: S608
+        source, where = f"({inner}) r CROSS JOIN {owners} a ON a.id = r.owner", "1"
+    sums = ", ".join(f"sum(r.{name})" for name in MEASURES)
+    return _grouped(query, f"{sums}, histogram_total(r.histogram)", source, where=where, quarter=quarter)
+
+
+def _of_attempts(query: StatsQuery) -> str:
+    sums = ", ".join(f"sum({text})" for text in rollups.OF_ATTEMPT.values())
+    where = f"a.scope = :scope AND a.create_us >= :start AND a.create_us < :end AND {rollups.ENDED}{matching(query.filter)[0]}"
+    histogram = f"histogram_total({rollups.ATTEMPT_HISTOGRAM})"
+    return _grouped(query, f"{sums}, {histogram}", "attempt a", where=where, quarter=f"(a.create_us / {rollups.QUARTER_US})")
+
+
+def _of_hits(query: StatsQuery) -> str:
+    """Hits are kept by the minute: a range is widened to whole minutes."""
+    sums = ", ".join(f"sum({text})" for text in rollups.OF_HITS.values())
+    where = f"a.scope = :scope AND m.minute >= :start AND m.minute < :end{matching(query.filter)[0]}"
+    source = "hit_minute m CROSS JOIN account a ON a.id = m.key_id"
+    return _grouped(query, f"{sums}, histogram_total({rollups.HITS_HISTOGRAM})", source, where=where, quarter="(m.minute / 15)")
+
+
+def _grouped(query: StatsQuery, sums: str, source: str, *, where: str, quarter: str) -> str:
+    names = [f"{_expression(dimension, quarter)} AS d{index}, " for index, dimension in enumerate(query.group_by)]
+    groups = "".join(f"d{index}, " for index in range(len(names)))
+    return f"SELECT {''.join(names)}a.outcome AS o, {sums} FROM {source} WHERE {where} GROUP BY {groups}o"  # noqa: S608 - parameters
+
+
+def _expression(dimension: Dimension, quarter: str) -> str:
+    if dimension in _TIMES:
+        return f"local_{dimension}({quarter})"
     if dimension is Dimension.LABEL:
         return _LABEL_VALUE.format(each=_LABELS.format(table="a"))
-    return _HIT_QUARTER if hits else _ATTEMPT_QUARTER
+    return f"a.{dimension}"
 
 
-def _attempt_times(query: StatsQuery) -> tuple[str, dict[str, int]]:
-    start = None if query.start is None else round(query.start * 1e6)
-    end = None if query.end is None else round(query.end * 1e6)
-    return _between("a.create_us", start, end)
-
-
-def _hit_times(query: StatsQuery) -> tuple[str, dict[str, int]]:
-    """Hits are kept by the minute: a range is widened to whole minutes."""
-    start = None if query.start is None else int(query.start // 60)
-    end = None if query.end is None else int(-(-query.end // 60))
-    return _between("m.minute", start, end)
-
-
-def _between(column: str, start: int | None, end: int | None) -> tuple[str, dict[str, int]]:
-    bounds = {name: value for name, value in (("start", start), ("end", end)) if value is not None}
-    terms = {"start": f" AND {column} >= :start", "end": f" AND {column} < :end"}
-    return "".join(terms[name] for name in bounds), bounds
+def _parameters(query: StatsQuery) -> dict[str, Any]:
+    parameters = matching(query.filter)[1] | {"scope": query.scope}
+    return parameters | ({"label_key": query.label_key} if Dimension.LABEL in query.group_by else {})

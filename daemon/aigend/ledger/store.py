@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aigend.errors import DomainError, Reason
-from aigend.ledger import journal, replies, windows
-from aigend.ledger.budgets import Claim
+from aigend.ledger import journal, replies, rollups, windows
+from aigend.ledger.budgets import BudgetBook, Claim
 from aigend.ledger.entries import (
     OVER_RESERVATION,
     TRANSITIONS,
@@ -28,6 +28,7 @@ from aigend.ledger.entries import (
 from aigend.ledger.journal import Event, Tail
 from aigend.ledger.windows import WindowRow
 
+NO_BUDGETS = BudgetBook(())
 _FIND = (
     "SELECT o.id, a.state, o.request_digest, a.id, o.attempt_count FROM operation o JOIN attempt a ON a.id = o.attempt_id"
     " WHERE o.scope = ? AND o.request_id = ?"
@@ -119,13 +120,27 @@ def known_operation(connection: sqlite3.Connection, scope: str, request_id: str)
 
 
 def reserve(
-    connection: sqlite3.Connection, intent: Intent, *, claims: Sequence[Claim], allow_repeat: bool, moment: Moment
+    connection: sqlite3.Connection,
+    intent: Intent,
+    *,
+    claims: Sequence[Claim],
+    budgets: BudgetBook = NO_BUDGETS,
+    allow_repeat: bool,
+    moment: Moment,
 ) -> Change:
     """Write RESERVED and SENT of a new attempt and hold its upper bound in every budget.
 
+    Args:
+        connection: The writer's.
+        intent: The call.
+        claims: Where it is held.
+        budgets: All budgets, for thresholds only.
+        allow_repeat: Whether an id whose outcome is unknown may be tried again.
+        moment: Now.
+
     Raises:
         AlreadyKnown: The id is under way, settled, or unknown without `allow_repeat`.
-        DomainError: REQUEST_ID_REUSED, BUDGET_EXCEEDED or PRICE_UNKNOWN.
+        DomainError: REQUEST_ID_REUSED, BUDGET_EXCEEDED, BUDGET_PAUSED or PRICE_UNKNOWN.
     """
     known = known_operation(connection, intent.scope, intent.request_id)
     if known is not None:
@@ -137,7 +152,7 @@ def reserve(
     held = intent.upper_bound_nanos or 0
     detail = {"request_id": intent.request_id, "attempt": number, "provider": intent.route.provider, "model": intent.route.model}
     tail = _record(connection, AttemptState.SENT, attempt_id, moment=moment, reserved_delta=held, detail=detail)
-    said = windows.announce(connection, {claim.budget: claim.limit_nanos for claim in claims}, rows)
+    said = windows.announce(connection, budgets, rows, now_us=moment.now_us)
     return Change(attempt_id=attempt_id, operation_id=operation_id, attempt_number=number, tail=tail, windows=rows, warnings=said)
 
 
@@ -146,7 +161,7 @@ def settle(
     attempt_id: int,
     settlement: Settlement,
     *,
-    limits: Mapping[str, int],
+    budgets: BudgetBook,
     keep: replies.Keep,
     moment: Moment,
     source: AttemptState = AttemptState.SENT,
@@ -157,7 +172,7 @@ def settle(
         connection: The writer's.
         attempt_id: Which attempt.
         settlement: What it cost and answered.
-        limits: Limit of each budget, for thresholds only: what is above a limit is booked too.
+        budgets: All budgets, for thresholds only: what is above a limit is booked too.
         keep: How long and how much is kept for replays.
         moment: Now.
         source: State that it leaves.
@@ -179,7 +194,7 @@ def settle(
         held=held,
         spent=settlement.cost.nanos or 0,
         detail=detail,
-        limits=limits,
+        budgets=budgets,
         over=over,
         moment=moment,
     )
@@ -207,6 +222,7 @@ def mark_unknown(
     high_nanos: int | None,
     reason: str,
     moment: Moment,
+    budgets: BudgetBook = NO_BUDGETS,
     source: AttemptState = AttemptState.SENT,
 ) -> Change:
     """Book an upper bound for an attempt of which nobody knows whether it was charged.
@@ -218,6 +234,7 @@ def mark_unknown(
         high_nanos: What was charged at most; None: all that was held.
         reason: Why it is not known.
         moment: Now.
+        budgets: All budgets, for thresholds only.
         source: State that it leaves.
 
     Raises:
@@ -228,7 +245,8 @@ def mark_unknown(
     values = (AttemptState.UNKNOWN, moment.now_us, reason, low_nanos or 0, high)
     _guarded(connection, _UNKNOWN, values, attempt_id=attempt_id, source=source, target=AttemptState.UNKNOWN)
     detail = {"reason": reason, "low_nanos": low_nanos or 0, "high_nanos": high}
-    return _finish(connection, attempt_id, AttemptState.UNKNOWN, held=held, spent=high, detail=detail, moment=moment)
+    ended = AttemptState.UNKNOWN
+    return _finish(connection, attempt_id, ended, held=held, spent=high, detail=detail, moment=moment, budgets=budgets)
 
 
 def probe(connection: sqlite3.Connection) -> None:
@@ -248,12 +266,21 @@ def _check_repeat(known: KnownOperation, intent: Intent, *, allow_repeat: bool) 
 def _place(connection: sqlite3.Connection, intent: Intent, known: KnownOperation | None, moment: Moment) -> tuple[int, int, int]:
     """Return operation, number and id of the attempt that comes next."""
     if known is not None:
-        found = connection.execute(_NEXT_TRY, (known.operation_id,)).fetchall()
+        found = _next_try(connection, known)
     else:
         values = (intent.scope, intent.request_id, intent.request_digest, moment.now_us)
         found = connection.execute(_NEW_OPERATION, values).fetchall()
     operation_id, number, attempt_id = found[0]
     return operation_id, number, attempt_id
+
+
+def _next_try(connection: sqlite3.Connection, known: KnownOperation) -> list[tuple[int, int, int]]:
+    """The attempt before is no longer the one that its operation ended with, which roll-ups count where it is unknown."""
+    before = int(known.entry_id)
+    rollups.take(connection, before)
+    found = connection.execute(_NEXT_TRY, (known.operation_id,)).fetchall()
+    rollups.add(connection, before)
+    return found
 
 
 def _insert_attempt(
@@ -292,6 +319,8 @@ def _held(connection: sqlite3.Connection, attempt_id: int, *, source: AttemptSta
     row = connection.execute(_HELD, (attempt_id,)).fetchone()
     if row is None or target not in TRANSITIONS[source]:
         raise StateConflict(attempt_id, source=source, target=target)
+    if not AttemptState(row[0]).open:
+        rollups.take(connection, attempt_id)
     return _Held(AttemptState(row[0]), row[1], row[2] or 0, row[3], row[4], tuple(json.loads(row[5])))
 
 
@@ -317,13 +346,14 @@ def _finish(
     spent: int,
     detail: Mapping[str, object],
     moment: Moment,
-    limits: Mapping[str, int] | None = None,
+    budgets: BudgetBook = NO_BUDGETS,
     over: bool = False,
 ) -> Change:
     """Move the counters from what was held or booked before to what is booked now, and journal it."""
     reserved_delta = -held.reserved_nanos if held.state.open else 0
     spent_delta = spent - held.unknown_high_nanos
     rows = windows.move(connection, attempt_id, reserved_delta=reserved_delta, spent_delta=spent_delta)
+    rollups.add(connection, attempt_id)
     tail = _record(
         connection,
         state,
@@ -339,7 +369,7 @@ def _finish(
         attempt_number=held.attempt_number,
         tail=tail,
         windows=rows,
-        warnings=windows.announce(connection, limits or {}, rows),
+        warnings=windows.announce(connection, budgets, rows, now_us=moment.now_us),
         over_reservation=over,
     )
 

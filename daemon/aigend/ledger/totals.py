@@ -20,14 +20,24 @@ class RunningTotals:
     def __init__(self, *, limit: int = MOST_WINDOWS) -> None:
         self.limit = limit
         self._rows: OrderedDict[int, WindowRow] = OrderedDict()
+        self._ids: dict[tuple[str, str, str], set[int]] = {}  # of rows, by budget, key and period
 
     def update(self, rows: Iterable[WindowRow]) -> None:
         """Take over rows as they are durable now."""
         for row in rows:
             self._rows[row.id] = row
             self._rows.move_to_end(row.id)
+            self._ids.setdefault((row.budget, row.key, row.period), set()).add(row.id)
         while len(self._rows) > self.limit:
-            self._rows.popitem(last=False)
+            _, gone = self._rows.popitem(last=False)
+            self._forget(gone)
+
+    def spent_nanos(self, claim: Claim, now: float) -> int:
+        """Return what is booked in the running window of a claim; 0 where none is remembered."""
+        rows = (self._rows[row_id] for row_id in self._ids.get(claim.window_id, ()))
+        if claim.period == "session":
+            rows = (row for row in rows if row.window == claim.window.name)
+        return next((row.spent_nanos for row in rows if row.start_us <= now * 1e6 < row.end_us), 0)
 
     def states(self, book: BudgetBook, now: float) -> list[BudgetState]:
         """Return the running windows of every budget in the book, used or not, by name."""
@@ -36,6 +46,12 @@ class RunningTotals:
         unused = [_untouched(claim) for claim in book.current(now) if (claim.budget, claim.key) not in used]
         states = [*(_state(row, book) for row in rows), *unused]
         return sorted(states, key=lambda state: (state.budget, state.key, state.window))
+
+    def _forget(self, row: WindowRow) -> None:
+        ids = self._ids[row.budget, row.key, row.period]
+        ids.discard(row.id)
+        if not ids:
+            del self._ids[row.budget, row.key, row.period]
 
 
 def _state(row: WindowRow, book: BudgetBook) -> BudgetState:
@@ -48,6 +64,7 @@ def _state(row: WindowRow, book: BudgetBook) -> BudgetState:
         reserved_nanos=row.reserved_nanos,
         action=book.action_of(row.budget),
         reset_time=row.reset_time,
+        start_time=None if row.reset_time is None else row.start_us / 1e6,
     )
 
 
@@ -61,4 +78,5 @@ def _untouched(claim: Claim) -> BudgetState:
         reserved_nanos=0,
         action=claim.action,
         reset_time=claim.window.reset_time,
+        start_time=claim.window.start_us / 1e6,
     )

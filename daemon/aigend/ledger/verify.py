@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from aigend.ledger import journal, schema
+from aigend.ledger import journal, rollups, schema
 
 _CHECKS = {
     "a budget window's counters differ from its rows": """
@@ -35,7 +35,8 @@ _CHECKS = {
         SELECT o.id FROM operation o JOIN attempt a ON a.operation_id = o.id
         GROUP BY o.id HAVING count(*) != o.attempt_count OR count(DISTINCT a.attempt_number) != o.attempt_count""",
     "an operation has more than one settled attempt": """
-        SELECT operation_id FROM attempt WHERE state = 'settled' GROUP BY operation_id HAVING count(*) > 1""",
+        SELECT operation_id FROM attempt WHERE state = 'settled' AND flags NOT LIKE '%"reconciled"%'
+        GROUP BY operation_id HAVING count(*) > 1""",
     "kept replies are counted wrongly": """
         SELECT 0 FROM meta WHERE name = 'reply_bytes' AND value != (SELECT coalesce(sum(size_bytes), 0) FROM reply)""",
     "a kept reply belongs to no settled operation": """
@@ -59,5 +60,7 @@ def _findings(connection: sqlite3.Connection) -> list[str]:
         found.append(fault)
     for text, question in _CHECKS.items():
         found += [f"{text}: {row[0]}" for row in connection.execute(question)]
+    if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'rollup_quarter'").fetchone()[0]:
+        found += rollups.differences(connection)
     connection.execute("COMMIT")
     return found

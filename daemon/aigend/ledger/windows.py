@@ -4,13 +4,16 @@ Runs in the writer's thread, inside the transaction of the state change that it 
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from aigend.errors import DomainError, Reason
-from aigend.ledger.budgets import NEVER_US, Claim, threshold_passed
+from aigend.ledger import alert_rows, budget_rows
+from aigend.ledger.alert_rows import Alert, AlertKind
+from aigend.ledger.budgets import NEVER_US, BudgetBook, Claim, threshold_passed, thresholds_between
 
+FULL = 100  # percent
 _RUNNING = (
     "SELECT id FROM budget_window WHERE budget = ? AND key = ? AND period = ?"
     " AND end_us > ? AND start_us <= ? ORDER BY end_us LIMIT 1"
@@ -20,7 +23,7 @@ _OPEN = (
     "INSERT INTO budget_window (budget, key, period, window, start_us, end_us) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (budget, key, period, window) DO UPDATE SET end_us = excluded.end_us RETURNING id"
 )
-_COLUMNS = "id, budget, key, period, window, spent_nanos, reserved_nanos, announced_percent, end_us"
+_COLUMNS = "id, budget, key, period, window, spent_nanos, reserved_nanos, announced_percent, end_us, start_us"
 _HOLD = f"UPDATE budget_window SET reserved_nanos = reserved_nanos + ? WHERE id = ? RETURNING {_COLUMNS}"  # noqa: S608 - constants only
 _HOLD_WITHIN = (
     "UPDATE budget_window SET reserved_nanos = reserved_nanos + ? WHERE id = ? AND spent_nanos + reserved_nanos + ? <= ?"  # noqa: S608 - constants only
@@ -56,6 +59,7 @@ class WindowRow:
     reserved_nanos: int
     announced_percent: int
     end_us: int
+    start_us: int
 
     @property
     def reset_time(self) -> float | None:
@@ -65,7 +69,7 @@ class WindowRow:
     @property
     def label(self) -> str:
         """Name for people."""
-        return f"{self.budget}[{self.key}]" if self.key else self.budget
+        return label_of(self.budget, self.key)
 
 
 def claim_all(
@@ -74,10 +78,14 @@ def claim_all(
     """Hold an upper bound in every matching window and return the windows as they stand then.
 
     Raises:
-        DomainError: BUDGET_EXCEEDED where it does not fit, PRICE_UNKNOWN where a budget demands a price that is not known.
+        DomainError: BUDGET_PAUSED; BUDGET_EXCEEDED where it does not fit, PRICE_UNKNOWN where a budget demands a price that is not
+            known.
     """
     rows = []
     for claim in claims:
+        since_us = None if claim.only_counts else budget_rows.paused_since(connection, claim.budget, claim.key)
+        if since_us is not None:
+            raise paused(claim.budget, claim.key, since_us=since_us)
         if bound_nanos is None and claim.require_known_prices:
             raise _price_unknown(claim)
         window_id = _window_id(connection, claim, now_us=now_us)
@@ -95,23 +103,79 @@ def running(connection: sqlite3.Connection, *, now_us: int, limit: int) -> list[
     return [WindowRow(*row) for row in connection.execute(_RUNNING_NOW, (now_us, limit))]
 
 
-def announce(connection: sqlite3.Connection, limits: Mapping[str, int], rows: Iterable[WindowRow]) -> tuple[str, ...]:
+def announce(connection: sqlite3.Connection, book: BudgetBook, rows: Iterable[WindowRow], *, now_us: int) -> tuple[str, ...]:
     """Return a sentence for each window that passed a threshold for the first time, and remember that it was said.
+
+    Each threshold becomes an alert, and a budget with action pause is paused once its limit is spent.
 
     Args:
         connection: The writer's.
-        limits: Limit of each budget that the settings name, in nano-dollars.
+        book: The budgets that hold; of others nothing is said.
         rows: Windows as they stand.
+        now_us: When.
     """
     said = []
     for row in rows:
-        limit = limits.get(row.budget)
-        percent = 0 if limit is None else threshold_passed(row.spent_nanos, limit)
-        if limit is not None and percent > row.announced_percent:
-            connection.execute("UPDATE budget_window SET announced_percent = ? WHERE id = ?", (percent, row.id))
-            spent, of = usd(row.spent_nanos), usd(limit)
-            said.append(f"budget {row.label} passed {percent} % in window {row.window}: {spent} of {of} USD spent")
+        limit = book.limits.get(row.budget)
+        passed = 0 if limit is None else threshold_passed(row.spent_nanos, limit)
+        if limit is None or passed <= row.announced_percent:
+            continue
+        connection.execute("UPDATE budget_window SET announced_percent = ? WHERE id = ?", (passed, row.id))
+        alerts = [_threshold(row, percent, limit, now_us) for percent in thresholds_between(row.announced_percent, passed)]
+        for alert in alerts:
+            alert_rows.insert(connection, alert)
+        said.append(alerts[-1].text)
+        if passed >= FULL and book.action_of(row.budget) == "pause":
+            said += pause(connection, row, limit_nanos=limit, now_us=now_us)
     return tuple(said)
+
+
+def pause(connection: sqlite3.Connection, row: WindowRow, *, limit_nanos: int, now_us: int) -> list[str]:
+    """Pause a budget because its limit is used up, and return what is to be said; nothing where it is paused already."""
+    if not budget_rows.pause(connection, row.budget, row.key, whole=False, now_us=now_us):
+        return []
+    text = f"budget {row.label} is paused until it is resumed: {usd(row.spent_nanos)} of {usd(limit_nanos)} USD spent"
+    alert = replace(_threshold(row, 0, limit_nanos, now_us), kind=AlertKind.PAUSED, text=f"{text} in window {row.window}")
+    return [alert_rows.insert(connection, alert).text]
+
+
+def pause_for_want(connection: sqlite3.Connection, claim: Claim, *, needed_nanos: int, now_us: int) -> bool:
+    """Pause a budget in whose window a call found no room, where spending stands in the way; return whether it is paused now.
+
+    What is held for calls under way may come back, and a call above the whole limit would never fit: neither is a reason to pause.
+    """
+    row = WindowRow(*connection.execute(_ONE, (_window_id(connection, claim, now_us=now_us),)).fetchone())
+    if row.spent_nanos + needed_nanos <= claim.limit_nanos or needed_nanos > claim.limit_nanos:
+        return False
+    pause(connection, row, limit_nanos=claim.limit_nanos, now_us=now_us)
+    return True
+
+
+def label_of(budget: str, key: str) -> str:
+    """Return the name of a budget for people, with the value that it holds for."""
+    return f"{budget}[{key}]" if key else budget
+
+
+def paused(budget: str, key: str, *, since_us: int) -> DomainError:
+    """Return the refusal of a paused budget."""
+    since = datetime.fromtimestamp(since_us / 1e6, UTC).isoformat()
+    text = f"budget {label_of(budget, key)} is paused since {since}; allowed: paid calls once it is resumed, cached answers now"
+    return DomainError(Reason.BUDGET_PAUSED, text, budget=budget, key=key, paused_since=since)
+
+
+def _threshold(row: WindowRow, percent: int, limit_nanos: int, now_us: int) -> Alert:
+    spent, of = usd(row.spent_nanos), usd(limit_nanos)
+    return Alert(
+        kind=AlertKind.THRESHOLD,
+        budget=row.budget,
+        key=row.key,
+        window=row.window,
+        percent=percent,
+        limit_nanos=limit_nanos,
+        spent_nanos=row.spent_nanos,
+        text=f"budget {row.label} passed {percent} % in window {row.window}: {spent} of {of} USD spent",
+        create_us=now_us,
+    )
 
 
 def correct(connection: sqlite3.Connection, *, sealed_seq: int) -> list[str]:

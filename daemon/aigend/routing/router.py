@@ -74,6 +74,15 @@ class Router:
             routes = quickest_first(routes[:MAX_ROUTES], latency_of, self._chance)
         return tuple(routes[:MAX_ROUTES])
 
+    def one(self, name: str, request: CompletionRequest) -> ModelRoute:
+        """Return the route of a model that somebody else than the caller chose; policies are not asked.
+
+        Raises:
+            DomainError: The name is not known, or the model lacks what the request needs.
+        """
+        route = _route(self._catalog.find(name), self._catalog)
+        return _large(request.max_output_tokens, _able(request, (route,)), named=True)[0]
+
     def _plan(self, request: CompletionRequest) -> _Plan:
         asked = (request.model, request.agent, request.service, request.strategy, request.fallback_models)
         plan = self._resolved.get(asked)

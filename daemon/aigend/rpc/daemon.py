@@ -126,7 +126,7 @@ def _pack_status(report: StatusReport) -> pb.GetStatusResponse:
         ledger_sequence=report.ledger_sequence,
         resident_bytes=report.resident_bytes,
         providers=[_pack_provider(provider) for provider in report.providers],
-        budgets=[_pack_budget(budget) for budget in report.budgets],
+        budgets=[pack_budget(budget) for budget in report.budgets],
         warnings=report.warnings,
     )
 
@@ -151,7 +151,8 @@ def _pack_key(report: CircuitReport) -> pb.ProviderKeyStatus:
     )
 
 
-def _pack_budget(state: BudgetState) -> pb.BudgetStatus:
+def pack_budget(state: BudgetState) -> pb.BudgetStatus:
+    """Return the message of one budget in one window."""
     return pb.BudgetStatus(
         name=f"{state.budget}[{state.key}]" if state.key else state.budget,
         window=state.window,

@@ -5,23 +5,29 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from aigen.v1 import cache_pb2, daemon_pb2, model_pb2, usage_pb2
+from aigen.v1 import budget_pb2, cache_pb2, daemon_pb2, model_pb2, usage_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aigend.completion.ports import CallMeter
+from aigend.rpc.budget import BudgetServicer
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
+from aigend.rpc.corrections import CorrectionServicer
 from aigend.rpc.daemon import DaemonServicer
 from aigend.rpc.model import ModelServicer
+from aigend.rpc.prices import PriceServicer
+from aigend.rpc.report import ReportServicer
 from aigend.rpc.serving import Guard, method, service
 from aigend.rpc.usage import UsageServicer
+from aigend.rpc.watch import WatchServicer
 
 TRANSPORT_BYTES = 34_603_008  # 33 MiB: ours is 32, so that our own error arrives and not the transport's
 METADATA_BYTES = 65_536  # above the half of the absolute bound calls are refused by chance
 SOCKET_UMASK = 0o177
 SERVICES = tuple(
-    f"aigen.v1.{name}" for name in ("CompletionService", "CacheService", "UsageService", "ModelService", "DaemonService")
+    f"aigen.v1.{name}"
+    for name in ("CompletionService", "CacheService", "UsageService", "BudgetService", "ModelService", "DaemonService")
 )
 
 
@@ -31,8 +37,13 @@ class Listener:
     Args:
         completion: Handles CompletionService.
         cache: Handles CacheService.
-        usage: Handles UsageService.
-        model: Handles ModelService.
+        usage: Handles UsageService, its half that reads,
+        corrections: its half that corrects,
+        reports: its half that tells all,
+        watch: and its live view.
+        model: Handles ModelService, its half about models,
+        prices: and its half about prices.
+        budget: Handles BudgetService.
         daemon: Handles DaemonService.
         meter: Counts failures.
     """
@@ -43,7 +54,12 @@ class Listener:
         completion: CompletionServicer,
         cache: CacheServicer,
         usage: UsageServicer,
+        corrections: CorrectionServicer,
+        reports: ReportServicer,
+        watch: WatchServicer,
         model: ModelServicer,
+        budget: BudgetServicer,
+        prices: PriceServicer,
         daemon: DaemonServicer,
         meter: CallMeter,
     ) -> None:
@@ -54,8 +70,9 @@ class Listener:
             (
                 _completion_service(guard, completion),
                 _cache_service(guard, cache),
-                _usage_service(guard, usage),
-                _model_service(guard, model),
+                _usage_service(guard, usage, corrections, reports, watch),
+                _model_service(guard, model, prices),
+                _budget_service(guard, budget),
                 _daemon_service(guard, daemon),
             )
         )
@@ -124,18 +141,26 @@ def _cache_service(guard: Guard, servicer: CacheServicer) -> grpc.GenericRpcHand
     )
 
 
-def _usage_service(guard: Guard, servicer: UsageServicer) -> grpc.GenericRpcHandler:
+def _usage_service(
+    guard: Guard, servicer: UsageServicer, corrections: CorrectionServicer, reports: ReportServicer, watch: WatchServicer
+) -> grpc.GenericRpcHandler:
     return service(
         "aigen.v1.UsageService",
         guard,
         unary={
             "GetStats": method(usage_pb2.GetStatsRequest, servicer.get_stats),
             "ListLedgerEntries": method(usage_pb2.ListLedgerEntriesRequest, servicer.list_ledger_entries),
+            "RecordUsage": method(usage_pb2.RecordUsageRequest, corrections.record_usage),
+            "SettleLedgerEntry": method(usage_pb2.SettleLedgerEntryRequest, corrections.settle_ledger_entry),
+            "ReleaseLedgerEntry": method(usage_pb2.ReleaseLedgerEntryRequest, corrections.release_ledger_entry),
+            "RepriceLedger": method(usage_pb2.RepriceLedgerRequest, corrections.reprice_ledger),
+            "GenerateReport": method(usage_pb2.GenerateReportRequest, reports.generate_report),
         },
+        streaming={"ExportLedger": reports.export_ledger, "WatchUsage": watch.watch_usage},
     )
 
 
-def _model_service(guard: Guard, servicer: ModelServicer) -> grpc.GenericRpcHandler:
+def _model_service(guard: Guard, servicer: ModelServicer, prices: PriceServicer) -> grpc.GenericRpcHandler:
     return service(
         "aigen.v1.ModelService",
         guard,
@@ -144,6 +169,8 @@ def _model_service(guard: Guard, servicer: ModelServicer) -> grpc.GenericRpcHand
             "GetModel": method(model_pb2.GetModelRequest, servicer.get_model),
             "ListServicePolicies": method(model_pb2.ListServicePoliciesRequest, servicer.list_service_policies),
             "GetServicePolicy": method(model_pb2.GetServicePolicyRequest, servicer.get_service_policy),
+            "ListPrices": method(model_pb2.ListPricesRequest, prices.list_prices),
+            "RefreshPrices": method(model_pb2.RefreshPricesRequest, prices.refresh_prices),
         },
     )
 
@@ -157,4 +184,22 @@ def _daemon_service(guard: Guard, servicer: DaemonServicer) -> grpc.GenericRpcHa
             "GetSettings": method(daemon_pb2.GetSettingsRequest, servicer.get_settings),
             "Drain": method(daemon_pb2.DrainRequest, servicer.drain),
         },
+    )
+
+
+def _budget_service(guard: Guard, servicer: BudgetServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.BudgetService",
+        guard,
+        unary={
+            "ListBudgets": method(budget_pb2.ListBudgetsRequest, servicer.list_budgets),
+            "GetBudget": method(budget_pb2.GetBudgetRequest, servicer.get_budget),
+            "SetBudget": method(budget_pb2.SetBudgetRequest, servicer.set_budget),
+            "DeleteBudget": method(budget_pb2.DeleteBudgetRequest, servicer.delete_budget),
+            "GetBudgetStatus": method(budget_pb2.GetBudgetStatusRequest, servicer.get_budget_status),
+            "PauseBudget": method(budget_pb2.PauseBudgetRequest, servicer.pause_budget),
+            "ResumeBudget": method(budget_pb2.ResumeBudgetRequest, servicer.resume_budget),
+            "ListAlerts": method(budget_pb2.ListAlertsRequest, servicer.list_alerts),
+        },
+        streaming={"WatchAlerts": servicer.watch_alerts},
     )

@@ -8,7 +8,7 @@ from aigen.v1 import model_pb2 as pb
 from aigend.clock import Clock
 from aigend.completion.quotes import priced
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.pricing import BUCKETS, PriceEntry, Rates
 from aigend.routing.catalog import Model
 from aigend.routing.policy import ServicePolicy, find_policy
 from aigend.rpc.enums import CAPABILITY, NORMALIZATION, STRATEGY, TIER
@@ -78,7 +78,7 @@ class ModelServicer:
             default_max_output_tokens=model.default_max_output_tokens,
             min_cacheable_tokens=model.min_cacheable_tokens,
             description=model.description,
-            price=_pack_price(price) if price else None,
+            price=pack_price(price) if price else None,
             available=snapshot.catalog.available(model),
         )
 
@@ -98,17 +98,19 @@ def _pack_policy(policy: ServicePolicy) -> pb.ServicePolicy:
     )
 
 
-def _pack_price(price: PriceEntry) -> pb.Price:
+def pack_price(price: PriceEntry) -> pb.Price:
+    """Return the message of a price."""
     return pb.Price(
         price_entry_id=price.id,
-        input=_rate(price.input),
-        output=_rate(price.output),
-        cache_read=_rate(price.cache_read),
-        cache_write_5m=_rate(price.cache_write_5m),
-        cache_write_1h=_rate(price.cache_write_1h),
+        **pack_rates(price),
         source=price.source,
         checked_on=price.checked_on.isoformat() if price.checked_on else "",
     )
+
+
+def pack_rates(rates: Rates) -> dict[str, str]:
+    """Return rates as the fields of a message."""
+    return {bucket: _rate(getattr(rates, bucket)) for bucket in BUCKETS}
 
 
 def _rate(usd_a_million: Decimal | None) -> str:

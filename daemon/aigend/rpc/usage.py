@@ -45,7 +45,7 @@ class UsageServicer:
         """List charges, newest first."""
         query = _entries_query(request)
         page = await self._ledger.read(lambda connection: list_entries(connection, query))
-        return pb.ListLedgerEntriesResponse(entries=[_pack_entry(e) for e in page.entries], next_page_token=page.next_page_token)
+        return pb.ListLedgerEntriesResponse(entries=[pack_entry(e) for e in page.entries], next_page_token=page.next_page_token)
 
     async def _stats(self, query: StatsQuery) -> Stats:
         return await self._ledger.read(lambda connection: compute(connection, query))
@@ -56,17 +56,17 @@ class UsageServicer:
             scope=LOCAL_SCOPE,
             now=self._clock.time(),
             period=PERIOD.unpack(request.period, "period"),
-            start=_moment(request, "start_time"),
-            end=_moment(request, "end_time"),
+            start=optional_moment(request, "start_time"),
+            end=optional_moment(request, "end_time"),
             time_zone=request.time_zone or settings.time_zone,
             week_start=settings.week_start,
-            group_by=[_given(GROUP_BY, number, f"group_by[{index}]") for index, number in enumerate(request.group_by)],
+            group_by=[given(GROUP_BY, number, f"group_by[{index}]") for index, number in enumerate(request.group_by)],
             label_key=request.label_key,
-            usage_filter=_filter(request.filter),
+            usage_filter=unpack_filter(request.filter),
         )
 
 
-def _given(pair: EnumPair[Word], number: int, field: str) -> Word:
+def given(pair: EnumPair[Word], number: int, field: str) -> Word:
     """Return the word of a number that must be set."""
     word = pair.unpack(number, field)
     if word is None:
@@ -74,13 +74,15 @@ def _given(pair: EnumPair[Word], number: int, field: str) -> Word:
     return word
 
 
-def _moment(request: Message, field: str) -> float | None:
+def optional_moment(request: Message, field: str) -> float | None:
+    """Return a time that may be unset, wall clock."""
     if not request.HasField(field):
         return None
     return moment_of(field, getattr(request, field))
 
 
-def _filter(message: pb.UsageFilter) -> UsageFilter:
+def unpack_filter(message: pb.UsageFilter) -> UsageFilter:
+    """Return which calls are meant."""
     return UsageFilter(
         provider=message.provider,
         model=message.model,
@@ -96,10 +98,10 @@ def _filter(message: pb.UsageFilter) -> UsageFilter:
 def _entries_query(request: pb.ListLedgerEntriesRequest) -> EntriesQuery:
     return EntriesQuery(
         scope=LOCAL_SCOPE,
-        filter=_filter(request.filter),
-        start=_moment(request, "start_time"),
-        end=_moment(request, "end_time"),
-        states=tuple(_given(ATTEMPT_STATE, number, f"states[{index}]") for index, number in enumerate(request.states)),
+        filter=unpack_filter(request.filter),
+        start=optional_moment(request, "start_time"),
+        end=optional_moment(request, "end_time"),
+        states=tuple(given(ATTEMPT_STATE, number, f"states[{index}]") for index, number in enumerate(request.states)),
         request_id=request.request_id,
         page_size=request.page_size,
         page_token=request.page_token,
@@ -108,19 +110,21 @@ def _entries_query(request: pb.ListLedgerEntriesRequest) -> EntriesQuery:
 
 def _pack_stats(stats: Stats) -> pb.GetStatsResponse:
     return pb.GetStatsResponse(
-        rows=[_pack_row(row) for row in stats.rows],
-        totals=_pack_totals(stats.totals),
+        rows=[pack_row(row) for row in stats.rows],
+        totals=pack_totals(stats.totals),
         start_time=None if stats.start is None else timestamp(stats.start),
         end_time=timestamp(stats.end),
         time_zone=stats.time_zone,
     )
 
 
-def _pack_row(row: StatsRow) -> pb.StatsRow:
-    return pb.StatsRow(group=row.group, totals=_pack_totals(row.totals))
+def pack_row(row: StatsRow) -> pb.StatsRow:
+    """Return the message of one group."""
+    return pb.StatsRow(group=row.group, totals=pack_totals(row.totals))
 
 
-def _pack_totals(totals: Totals) -> pb.UsageTotals:
+def pack_totals(totals: Totals) -> pb.UsageTotals:
+    """Return the message of sums."""
     return pb.UsageTotals(
         call_count=totals.call_count,
         hit_count=totals.hit_count,
@@ -149,7 +153,8 @@ def _pack_latency(latency: Percentiles) -> pb.LatencyPercentiles:
     return pb.LatencyPercentiles(p50_us=latency.p50_us, p90_us=latency.p90_us, p99_us=latency.p99_us)
 
 
-def _pack_entry(entry: LedgerEntry) -> pb.LedgerEntry:
+def pack_entry(entry: LedgerEntry) -> pb.LedgerEntry:
+    """Return the message of one charge."""
     return pb.LedgerEntry(
         id=entry.id,
         request_id=entry.request_id,

@@ -60,6 +60,10 @@ class ExportedSpan:
         """Note facts that were not known at the start."""
         self._span.set_attributes(safe_attributes(attributes))
 
+    def event(self, name: str, attributes: Mapping[str, AttributeValue]) -> None:
+        """Note something that happened within the span."""
+        self._span.add_event(name, safe_attributes(attributes))
+
     def end(self, *, error_type: str = "") -> None:
         """End the span; `error_type` says what it failed with."""
         if error_type:

@@ -17,6 +17,7 @@ OPERATION_CHAT = "chat"
 SPAN_COMPLETE = "aigen.complete"
 SPAN_STREAM = "aigen.stream_complete"
 SPAN_BATCH = "aigen.batch_complete"
+SPAN_ALERT = "aigen.budget_alert"  # and the event in it
 
 # Attributes of the conventions.
 OPERATION = "gen_ai.operation.name"
@@ -51,6 +52,11 @@ SAVINGS_CAUSE = "aigen.savings_cause"
 QUEUE_US = "aigen.queue_us"
 BUDGET = "aigen.budget"
 WINDOW = "aigen.budget.window"
+BUDGET_KEY = "aigen.budget.key"
+ALERT_KIND = "aigen.budget.alert_kind"
+ALERT_PERCENT = "aigen.budget.percent"
+LIMIT_NANOS = "aigen.budget.limit_usd_nanos"
+SPENT_NANOS = "aigen.budget.spent_usd_nanos"
 STATE = "aigen.state"
 KEY = "aigen.key"
 
@@ -86,6 +92,11 @@ ATTRIBUTES = frozenset(
         QUEUE_US,
         BUDGET,
         WINDOW,
+        BUDGET_KEY,
+        ALERT_KIND,
+        ALERT_PERCENT,
+        LIMIT_NANOS,
+        SPENT_NANOS,
         STATE,
         KEY,
     }

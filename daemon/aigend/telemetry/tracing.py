@@ -36,6 +36,10 @@ class Span(Protocol):
         """Note facts that were not known at the start."""
         ...
 
+    def event(self, name: str, attributes: Mapping[str, AttributeValue]) -> None:
+        """Note something that happened within the span."""
+        ...
+
     def end(self, *, error_type: str = "") -> None:
         """End the span; `error_type` says what it failed with."""
         ...
@@ -84,6 +88,14 @@ class Tracer:
         if not (sampled(traceparent) or (self._ratio > 0.0 and self._draw() < self._ratio)):
             return None
         return self._make(name, traceparent, safe_attributes(attributes or {}))
+
+    def event(self, name: str, attributes: Mapping[str, AttributeValue]) -> None:
+        """Tell of something that no call stands for, in a span of its own, whatever share of calls is traced."""
+        if self._make is None:
+            return
+        span = self._make(name, "", {})
+        span.event(name, safe_attributes(attributes))
+        span.end()
 
 
 def sampled(traceparent: str) -> bool:

@@ -38,7 +38,7 @@ def test_every_key_stands_in_the_printed_file_with_description_and_variable():
     document = default_document()
     flowing = re.sub(r"(?:\s+#)+\s*|\s+", " ", document)
     for key in keys():
-        assert re.search(rf"^#? *(- )?{key.path[-1]}:", document, re.MULTILINE), key.dotted
+        assert re.search(rf"^ *#? *(- )?{key.path[-1]}:", document, re.MULTILINE), key.dotted
         if key.kind is Kind.SECTION:
             assert key.section is not None
             assert key.section.__doc__ in flowing

@@ -4,7 +4,8 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from aigend.ledger import schema
+from aigend.ledger import hit_rows, rollups, schema
+from aigend.ledger.hits import HitKey, HitSum
 from aigend.ledger.latency import bucket_of
 
 _ACCOUNT = ("service", "session", "phase", "task", "agent", "provider", "model")
@@ -55,7 +56,10 @@ def add_attempt(
         )
         connection.execute("UPDATE attempt SET operation_id = ? WHERE id = ?", (operation, attempt_id))
     else:
+        rollups.take(connection, operation)
         connection.execute("UPDATE operation SET attempt_id = ? WHERE id = ?", (attempt_id, operation))
+        rollups.add(connection, operation)
+    rollups.add(connection, attempt_id)
     return attempt_id
 
 
@@ -72,17 +76,9 @@ def add_hits(
 ) -> None:
     """Write one minute of answers that cost nothing."""
     account = dict.fromkeys(_ACCOUNT, "") | fields | {"outcome": outcome, "cause": cause}
-    account |= {"scope": fields.get("scope", "me"), "labels": json.dumps(labels) if labels else ""}
-    names = ", ".join(account)
-    cursor = connection.execute(
-        f"INSERT INTO hit_key ({names}) VALUES ({', '.join('?' * len(account))})"  # noqa: S608
-        " ON CONFLICT DO UPDATE SET scope = scope RETURNING id",
-        tuple(account.values()),
-    )
-    histogram: dict[int, int] = {}
+    account |= {"scope": fields.get("scope", "me"), "labels": json.dumps(labels) if labels else "{}"}
+    key = HitKey(**account)
+    counted = HitSum(count=len(latencies), saved_nanos=saved, latency_us=sum(latencies))
     for latency in latencies:
-        histogram[bucket_of(latency)] = histogram.get(bucket_of(latency), 0) + 1
-    connection.execute(
-        "INSERT INTO hit_minute VALUES (?, ?, ?, ?, 0, ?, ?)",
-        (int(at) // 60, cursor.fetchone()[0], len(latencies), saved, sum(latencies), json.dumps(histogram)),
-    )
+        counted.histogram[bucket_of(latency)] = counted.histogram.get(bucket_of(latency), 0) + 1
+    hit_rows.write(connection, {(key, int(at) // 60): counted})

@@ -122,14 +122,14 @@ async def test_threshold_is_said_once_a_window(tmp_path):
     assert said[5] == ("budget all passed 50 % in window 2026-01-02: 0.000001 of 0.000002 USD spent",)
 
 
-async def test_threshold_passed_by_an_unknown_call_is_said_by_the_next(tmp_path):
-    """What was booked without an answer to say it in is said with the next reservation."""
-    async with opened(tmp_path, budget(limit_nanos=1_500)) as ledger:
+async def test_threshold_passed_by_an_unknown_call_is_told_at_once(tmp_path):
+    """What was booked without an answer to say it in is an alert, also where every later call is refused."""
+    async with opened(tmp_path, budget(limit_nanos=1_000)) as ledger:
         await ledger.mark_unknown(await ledger.reserve(intent("r1")), reason="timeout")
         with pytest.raises(DomainError):
             await ledger.reserve(intent("r2"))
-        reservation = await ledger.reserve(intent("r3", bound=100))
-        assert len(reservation.warnings) == 1
+        await ledger.budgets.alerts.finish()
+        assert await rows(ledger, "SELECT percent FROM alert ORDER BY id") == [(50,), (75,), (90,), (100,)]
 
 
 async def test_call_is_settled_in_the_window_that_it_was_reserved_in(tmp_path):

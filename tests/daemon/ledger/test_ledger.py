@@ -6,8 +6,9 @@ import pytest
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown, AttemptState, StateConflict
-from aigend.ledger.entries_store import EntriesQuery
+from aigend.ledger.entries_store import EntriesQuery, list_entries
 from aigend.ledger.hits import HitKey
+from aigend.ledger.stats import compute
 from aigend.ledger.stats_query import stats_query
 from aigend.ledger.verify import verify
 from aigend.types import CacheOutcome, SavingsCause
@@ -245,7 +246,7 @@ async def test_hits_are_written_and_read_back_exactly(tmp_path):
         for round_number in range(3):
             for _ in range(100):
                 cell.add(NOW + round_number, 5, 100)
-            totals = (await ledger.stats(stats_query(scope="me", now=NOW + 10))).totals
+            totals = (await ledger.read(lambda connection: compute(connection, stats_query(scope="me", now=NOW + 10)))).totals
             assert totals.hit_count == (round_number + 1) * 100
         assert totals.savings[0].saved_nanos == 1_500
 
@@ -270,7 +271,7 @@ async def test_entries_are_listed(tmp_path):
     """The list of entries shows what was reserved and settled."""
     async with opened(tmp_path) as ledger:
         await ledger.settle(await ledger.reserve(intent(labels={"team": "red"})), settlement())
-        page = await ledger.entries(EntriesQuery(scope="me"))
+        page = await ledger.read(lambda connection: list_entries(connection, EntriesQuery(scope="me")))
         assert [(entry.id, entry.cost.nanos, entry.labels) for entry in page.entries] == [("1", 600, {"team": "red"})]
 
 

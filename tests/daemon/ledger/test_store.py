@@ -44,7 +44,8 @@ def reserve(connection, request_id="r1", *, allow_repeat=False, bound=1_000):
 def end(connection, attempt_id, state, *, nanos=400, source=AttemptState.SENT):
     """Bring an attempt to a state."""
     if state is AttemptState.SETTLED:
-        return store.settle(connection, attempt_id, settlement(nanos), limits={}, keep=KEEP, moment=MOMENT, source=source)
+        none = store.NO_BUDGETS
+        return store.settle(connection, attempt_id, settlement(nanos), budgets=none, keep=KEEP, moment=MOMENT, source=source)
     if state is AttemptState.RELEASED:
         return store.release(connection, attempt_id, reason="x", moment=MOMENT, source=source)
     return store.mark_unknown(connection, attempt_id, low_nanos=0, high_nanos=nanos, reason="x", moment=MOMENT, source=source)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 from aigen.v1 import (
+    budget_pb2_grpc,
     cache_pb2_grpc,
     completion_pb2,
     completion_pb2_grpc,
@@ -17,13 +18,20 @@ from aigen.v1 import (
     usage_pb2_grpc,
 )
 from aigend.config import FlatSetting
+from aigend.ledger.price_refresh import PriceRefresher
+from aigend.ledger.published_prices import PublishedPrices
 from aigend.rpc.answer_codec import WireCodec
+from aigend.rpc.budget import BudgetServicer
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
+from aigend.rpc.corrections import CorrectionServicer
 from aigend.rpc.daemon import DaemonServicer, DaemonState, ProviderReport, StatusReport
 from aigend.rpc.listener import Listener
 from aigend.rpc.model import ModelServicer
+from aigend.rpc.prices import PriceServicer
+from aigend.rpc.report import ReportServicer
 from aigend.rpc.usage import UsageServicer
+from aigend.rpc.watch import WatchServicer
 from aigend.telemetry.tracing import Tracer
 from google.rpc import error_details_pb2, status_pb2
 
@@ -82,6 +90,7 @@ class Served:
     model: model_pb2_grpc.ModelServiceStub
     daemon: daemon_pb2_grpc.DaemonServiceStub
     tracer: Tracer
+    budget: budget_pb2_grpc.BudgetServiceStub
 
 
 @asynccontextmanager
@@ -93,10 +102,18 @@ async def served(folder: Path, **changes) -> AsyncIterator[Served]:
         def snapshot():
             return house.engine.snapshot
 
+        refresher = PriceRefresher(
+            PublishedPrices(), prices=lambda: snapshot().prices, settings=lambda: snapshot().settings.prices, clock=house.clock
+        )
         listener = Listener(
             completion=CompletionServicer(house.engine, meter=house.meter, tracer=tracer, clock=house.clock),
             cache=CacheServicer(house.cache, WireCodec(), snapshot),
             usage=UsageServicer(house.ledger, snapshot, clock=house.clock),
+            corrections=CorrectionServicer(house.ledger, snapshot, clock=house.clock),
+            reports=ReportServicer(house.ledger, snapshot, clock=house.clock),
+            watch=WatchServicer(house.ledger, load=lambda: (2, 1), draining=lambda: house.engine.draining, clock=house.clock),
+            prices=PriceServicer(snapshot, refresh=refresher.refresh, clock=house.clock),
+            budget=BudgetServicer(house.ledger.budgets, snapshot),
             model=ModelServicer(snapshot, clock=house.clock),
             daemon=DaemonServicer(control),
             meter=house.meter,
@@ -115,6 +132,7 @@ async def served(folder: Path, **changes) -> AsyncIterator[Served]:
                 model_pb2_grpc.ModelServiceStub(channel),
                 daemon_pb2_grpc.DaemonServiceStub(channel),
                 tracer,
+                budget_pb2_grpc.BudgetServiceStub(channel),
             )
         await listener.stop(0)
 

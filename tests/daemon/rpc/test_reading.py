@@ -144,6 +144,6 @@ async def test_health_follows_the_daemon(house: House):
 
 async def test_socket_that_can_not_be_bound_is_said(house: House):
     """A path in a directory that is not there is an error that names it, not a daemon that nobody reaches."""
-    listener = make_listener(house.daemon._parts, house.daemon, clock=SystemClock())
+    listener = make_listener(house.daemon._parts, house.daemon, refresher=house.daemon._refresher, clock=SystemClock())
     with pytest.raises(OSError, match=f"socket {house.folder}/none/s can't be bound"):
         await listener.start(house.folder / "none" / "s")

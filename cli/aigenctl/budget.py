@@ -1,0 +1,173 @@
+"""`aigenctl budget`: limits on what calls may cost, how far they are used, and what they have told."""
+
+from itertools import islice
+from typing import Annotated
+
+import aigen
+import typer
+
+from aigenctl import connection, render, render_budgets
+from aigenctl.columns import print_csv
+from aigenctl.machine import as_json, as_json_line
+from aigenctl.options import CsvOption, JsonOption, LimitOption, SocketOption, YesOption, one_form, whole
+
+app = typer.Typer(help="Set budgets, see how far they are used, pause and resume them.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the budget.")]
+KeyOption = Annotated[str, typer.Option("--key", metavar="VALUE", help="Only this value, of a budget that holds per value.")]
+PeriodOption = Annotated[aigen.BudgetPeriod, typer.Option("--period", help="Window of the limit.", case_sensitive=False)]
+UsdOption = Annotated[str, typer.Option("--limit-usd", metavar="AMOUNT", help="Limit in dollars.")]
+ActionOption = Annotated[aigen.BudgetAction, typer.Option("--action", help="What happens at the limit.", case_sensitive=False)]
+SelectOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--select",
+        metavar="KEY=VALUE",
+        help="Only calls with this service, session, agent, provider, model, phase, task or label:<key>; repeatable.",
+    ),
+]
+EachOption = Annotated[str, typer.Option("--each", metavar="KEY", help="Hold the limit for each value of this by itself.")]
+KnownPricesOption = Annotated[bool, typer.Option("--require-known-prices", help="Refuse calls whose price is unknown.")]
+ToOption = Annotated[str, typer.Option("--downgrade-to", metavar="MODEL", help="Model of calls in a downgrade.")]
+AtOption = Annotated[
+    int,
+    typer.Option(
+        "--downgrade-at", parser=whole(0, 100), metavar="PERCENT", help="Share spent from which calls go there; 0 for 90."
+    ),
+]
+BudgetOption = Annotated[str, typer.Option("--budget", help="Only of this budget.")]
+FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")]
+
+
+@app.command("set")
+def set_budget(
+    ctx: typer.Context,
+    name: NameArgument,
+    *,
+    period: PeriodOption,
+    limit_usd: UsdOption,
+    action: ActionOption = aigen.BudgetAction.REFUSE,
+    select: SelectOption = None,
+    each: EachOption = "",
+    require_known_prices: KnownPricesOption = False,
+    downgrade_to: ToOption = "",
+    downgrade_at: AtOption = 0,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """Make a budget, or replace the one of that name; those of the settings file are changed there."""
+    selector = _selector(select)
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        budget = client.set_budget(
+            name,
+            period=period,
+            limit_usd=limit_usd,
+            action=action,
+            selector=selector,
+            each=each,
+            require_known_prices=require_known_prices,
+            downgrade_to=downgrade_to,
+            downgrade_at_percent=downgrade_at,
+        )
+        if json_text:
+            typer.echo(as_json(budget))
+        else:
+            render.show(render_budgets.budget(budget, ()))
+
+
+@app.command("list")
+def list_budgets(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+    """List budgets with the windows that run."""
+    one_form(csv=csv, json_text=json_text)
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        budgets, windows = list(client.budgets()), client.budget_status()
+        if json_text:
+            typer.echo(as_json({"budgets": budgets, "windows": windows}))
+        elif csv:
+            print_csv(aigen.BudgetWindow, windows)
+        else:
+            render.show(render_budgets.budgets(budgets, windows))
+
+
+@app.command("show")
+def show(ctx: typer.Context, name: NameArgument, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+    """Show one budget, its windows as bars, and what they will come to at the present rate."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        budget, windows = client.budget(name), client.budget_status(name)
+        if json_text:
+            typer.echo(as_json({"budget": budget, "windows": windows}))
+        else:
+            render.show(render_budgets.budget(budget, windows))
+
+
+@app.command("pause")
+def pause(
+    ctx: typer.Context, name: NameArgument, *, key: KeyOption = "", json_text: JsonOption = False, socket: SocketOption = None
+) -> None:
+    """Refuse paid calls under a budget until it is resumed; cached answers go on."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        changed = client.pause_budget(name, key=key)
+        if json_text:
+            typer.echo(as_json({"changed": changed}))
+        else:
+            typer.echo(f"{name} is paused." if changed else f"{name} was paused already.")
+
+
+@app.command("resume")
+def resume(
+    ctx: typer.Context, name: NameArgument, *, key: KeyOption = "", json_text: JsonOption = False, socket: SocketOption = None
+) -> None:
+    """End pauses of a budget."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        count = client.resume_budget(name, key=key)
+        if json_text:
+            typer.echo(as_json({"resumed_count": count}))
+        else:
+            typer.echo(f"{name} is resumed." if count else f"{name} was not paused.")
+
+
+@app.command("delete")
+def delete(
+    ctx: typer.Context, name: NameArgument, *, yes: YesOption = False, json_text: JsonOption = False, socket: SocketOption = None
+) -> None:
+    """Remove a budget that was set, and its pauses; asks first."""
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        budget = client.budget(name)
+        if not yes and not typer.confirm(f"Remove budget {render.harmless(budget.name)}?", err=True):
+            raise typer.Abort
+        client.delete_budget(name)
+        typer.echo(as_json({"deleted": name}) if json_text else f"{name} is removed.")
+
+
+@app.command("alerts")
+def alerts(
+    ctx: typer.Context,
+    *,
+    budget: BudgetOption = "",
+    follow: FollowOption = False,
+    limit: LimitOption = 50,
+    csv: CsvOption = False,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """List what budgets have told, newest first; with --follow, tell what they tell from now on."""
+    one_form(csv=csv, json_text=json_text)
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        if follow:
+            for alert in client.watch_alerts(budget=budget, timeout=float("inf")):
+                typer.echo(as_json_line(alert) if json_text else render_budgets.alert_line(alert))
+            return
+        found = list(islice(client.alerts(budget=budget), limit or None))
+        if json_text:
+            typer.echo(as_json({"alerts": found}))
+        elif csv:
+            print_csv(aigen.Alert, found)
+        else:
+            render.show(render_budgets.alerts(found))
+
+
+def _selector(pairs: list[str] | None) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs or ()]
+    for key, sign, value in split:
+        if not key or not sign:
+            raise typer.BadParameter(f"--select is {key + sign + value!r}; allowed: KEY=VALUE")
+    return {key: value for key, _, value in split}
