@@ -1,5 +1,6 @@
 """Copies of a ledger, and ledgers put back: complete, noticed, and never in a running daemon's place."""
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -86,7 +87,7 @@ async def test_unsound_copy_is_not_put_back(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
         await _pay(ledger, "r1")
         back_up(ledger.path, tmp_path / "copy.db")
-    with sqlite3.connect(tmp_path / "copy.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy.db", isolation_level=None)) as connection:
         connection.execute("UPDATE attempt SET cost_nanos = 1")
     with pytest.raises(StorageRefused, match="unsound"):
         put_back(tmp_path / "copy.db", tmp_path / "ledger.db", now=NOW)
