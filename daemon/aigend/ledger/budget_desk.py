@@ -25,6 +25,7 @@ from aigend.ledger.totals import RunningTotals
 from aigend.ledger.windows import WindowRow
 
 MOST_SET = 1_000  # budgets; each is looked at for every paid call
+MOST_REMEMBERED = 10_000  # downgraded windows
 _log = structlog.get_logger(__name__)
 
 
@@ -97,6 +98,8 @@ class BudgetDesk:
         """Bring memory up to windows as they are durable now, and have told what they have to tell."""
         rows = tuple(rows)
         self.totals.update(rows)
+        if len(self._downgraded) > MOST_REMEMBERED:
+            self._downgraded.clear()  # windows that still are downgraded are noticed anew
         before = len(self._downgraded)
         for row in rows if self.book.downgrades else ():
             budget = self.book.get(row.budget)

@@ -3,14 +3,11 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextvars import ContextVar
 from dataclasses import replace
 
 import pytest
 import tenacity
-from aigen_emulator.faults import parse_fault
 from aigend.config import ProviderSettings
-from aigend.providers import calling
 from aigend.providers.gemini import GeminiProvider, connect
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, ProviderReply, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.types import (
@@ -41,7 +38,6 @@ from pydantic import SecretStr
 
 from tests.daemon.providers.asking import call
 from tests.daemon.providers.loopback import serving_bytes
-from tests.daemon.providers.test_openai import TABLE
 from tests.emulator_server import RunningEmulator
 
 ANSWER_BYTES = 200_000
@@ -84,56 +80,6 @@ async def fault_of(provider: GeminiProvider, *, stream: bool, prompt: str = "hel
     with pytest.raises(ProviderFault) as caught:
         await answer_to(provider, asking(prompt, timeout_s=timeout_s), stream=stream)
     return caught.value
-
-
-@BOTH
-@pytest.mark.parametrize(("fault", "whole", "streamed", "status"), TABLE, ids=[row[0] for row in TABLE])
-async def test_the_table_of_faults(
-    provider: GeminiProvider,
-    emulator: RunningEmulator,
-    fault: str,
-    whole: FaultKind,
-    streamed: FaultKind,
-    status: int | None,
-    *,
-    stream: bool,
-) -> None:
-    """Each way in which a provider fails is told by kind and status, after exactly one request."""
-    emulator.emulator.script.add(parse_fault(fault))
-    told = await fault_of(provider, stream=stream)
-    assert told.kind is (streamed if stream else whole)
-    assert status in (None, told.status)
-    assert told.provider == "gemini"
-    assert emulator.requests() == 1
-
-
-@BOTH
-@pytest.mark.parametrize("fault", ["hang", "drip_ms=60", "delay_ms=5000"])
-async def test_patience_ends(provider: GeminiProvider, emulator: RunningEmulator, fault: str, *, stream: bool) -> None:
-    """Who never answers, answers too late, or sends a byte now and then is left when the call's time is over."""
-    told = await fault_of(provider, stream=stream, prompt=f"[[fault:{fault}]]", timeout_s=0.25)
-    assert told.kind is FaultKind.TIMEOUT
-    assert len(emulator.charges()) == 1
-
-
-@BOTH
-async def test_unreachable_is_certainly_free(*, stream: bool) -> None:
-    """A refused connection leaves nothing sent."""
-    provider = connect("gemini", settings("http://127.0.0.1:1"), answer_bytes=ANSWER_BYTES)
-    told = await fault_of(provider, stream=stream)
-    await provider.aclose()
-    assert told.kind is FaultKind.UNREACHABLE
-    assert "nothing was sent" in told.message
-
-
-async def test_control_without_the_trace_a_reset_looks_free(
-    provider: GeminiProvider, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Control: when nobody notes that the request left, a billed call is taken for one that was never sent."""
-    monkeypatch.setattr(calling, "CURRENT_SENDING", ContextVar("unread", default=None))
-    told = await fault_of(provider, stream=False, prompt="[[fault:reset]]")
-    assert told.kind is FaultKind.UNREACHABLE
-    assert len(emulator.charges()) == 1
 
 
 async def test_retries_are_off(provider: GeminiProvider, emulator: RunningEmulator) -> None:
