@@ -8,7 +8,10 @@ OLDER_PYTHON ?= $(shell for name in $(PYTHON) python3 python3.13 python3.12 pyth
 KILLS ?= 25
 SEQUENCES ?= 2000
 CUTS ?= 100
+CALLS ?= 20000
+ENTRIES ?= 10000000
 WORKERS ?= 2
+MODEL ?= claude-opus-4-5
 
 VENV := .venv
 RUNTIME := $(VENV)/.runtime
@@ -23,11 +26,11 @@ COMPILE = $(VENV)/bin/uv pip compile --quiet --no-config --universal --python-ve
 	--emit-build-options --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check check-format check-lint check-types check-layers check-contract check-generated bench bench-stats docs floor \
-	torture fuzz-ledger power-cuts coverage lock proto clean need-python need-older-python need-git
+.PHONY: help run serve test check check-format check-lint check-types check-layers check-contract check-generated bench bench-day bench-savings bench-stats bench-endurance docs floor \
+	torture-ledger mixed-run fuzz-ledger power-cuts coverage lock proto clean need-python need-older-python need-git
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(RUNTIME) ## Set up, then run the demo pipeline twice against the emulator (REAL=1: against a real provider, asks first)
 	@$(VENV)/bin/python examples/run.py $(if $(REAL),--real)
@@ -56,8 +59,18 @@ check-generated: $(GENERATOR)
 bench: $(DEV) ## Measure the hot path, the miss path, memory and start beside a raw echo
 	@$(VENV)/bin/python -m benchmarks
 
+bench-day: $(DEV) ## Bill one day of pipelines and services with and without aigen, by cause (ARGS=...)
+	@$(VENV)/bin/python -m benchmarks.day $(ARGS)
+
+bench-savings: $(DEV) ## Replay a trace and print its bill under every way to use prompt caches (TRACE=path, MODEL=claude-opus-4-5)
+	@test -n "$(TRACE)" || { echo "TRACE is missing: make bench-savings TRACE=path MODEL=$(MODEL)"; exit 2; }
+	@$(VENV)/bin/python -m benchmarks.savings $(TRACE) --model $(MODEL)
+
 bench-stats: $(DEV) ## Measure GetStats over a ledger of 1,000,000 entries (ARGS=...)
 	@$(VENV)/bin/python -m benchmarks.stats $(ARGS)
+
+bench-endurance: $(DEV) ## Measure bookkeeping and start of a ledger of ENTRIES=10000000 entries (ARGS=...)
+	@$(VENV)/bin/python -m benchmarks.endurance --entries $(ENTRIES) $(ARGS)
 
 docs: need-git $(DEV) ## Check that the documentation is true: commands, settings, errors, links, examples
 	$(VENV)/bin/python -m pytest -q tests/house/test_documents.py tests/house/test_document_examples.py tests/house/test_errors_page.py
@@ -65,8 +78,11 @@ docs: need-git $(DEV) ## Check that the documentation is true: commands, setting
 floor: need-git $(FLOOR) ## Run the tests on the oldest grpcio and protobuf that are allowed
 	KILLS=1 .venv-floor/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -p no:cacheprovider $(or $(ARGS),tests/client tests/daemon/rpc tests/e2e) $(REPORT)
 
-torture: $(DEV) ## Kill the daemon KILLS=1000 times under load and compare its ledger with the truth
-	KILLS=$(if $(filter command line environment,$(origin KILLS)),$(KILLS),1000) $(VENV)/bin/python -m pytest -q -s tests/e2e/test_kills.py $(ARGS)
+torture-ledger: $(DEV) ## Kill the daemon KILLS=1000 times under load and compare its ledger with the truth
+	@$(VENV)/bin/python -m tests.torture.daemon_kills --kills $(if $(filter command line environment,$(origin KILLS)),$(KILLS),1000)
+
+mixed-run: $(DEV) ## Make CALLS=20000 calls of every kind, with faults, and compare every sum of money with every other (SEED=...)
+	@$(VENV)/bin/python -m tests.torture.mixed_run --calls $(CALLS) $(if $(SEED),--seed $(SEED))
 
 fuzz-ledger: $(DEV) ## Compare the ledger with a model over SEQUENCES=2000 random sequences with crashes (SEED=...)
 	@$(VENV)/bin/python -m tests.daemon.ledger.ledger_machine --sequences $(SEQUENCES) $(if $(SEED),--seed $(SEED))

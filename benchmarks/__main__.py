@@ -9,12 +9,13 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import bookkeeping, client_cost, disk_hit, first_chunk, hot_path, miss_path, processes
+from benchmarks import bookkeeping, client_cost, disk_hit, first_chunk, hot_path, miss_path, phase_two, processes
 from benchmarks.bookkeeping import Bookkeeping
 from benchmarks.client_cost import ClientMemory
 from benchmarks.first_chunk import FirstChunk
 from benchmarks.hot_path import CONCURRENCIES, Cells
 from benchmarks.miss_path import Miss
+from benchmarks.phase_two import PhaseTwo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Measured:
     memory: ClientMemory
     miss: Miss
     stream: FirstChunk
+    phase_two: PhaseTwo
     books: Bookkeeping
 
 
@@ -48,9 +50,24 @@ async def measure(folder: Path, *, rounds: int, seconds: float) -> Measured:
     )
     stream = await first_chunk.measure(folder, rounds=rounds)
     print(f"first words of a stream: SDK alone p50 {stream.sdk_p50_us:.0f} us, through aigend {stream.daemon_p50_us:.0f} us")
+    phase = await phase_two.measure(folder, rounds=rounds)
+    print(
+        f"phase two, {phase_two.RUNS} runs at once: one call after the other {phase.sequential_ms:.0f} ms, at once on the SDKs "
+        f"{phase.gather_ms:.0f} ms, through aigend {phase.aigen_ms:.0f} ms ({phase.overhead_percent:+.1f} %); a lone call is held "
+        f"for {phase.lone_queue_p50_us:.0f} us"
+    )
     books = await bookkeeping.measure(folder / "books", calls=4_000)
     print(f"bookkeeping of a paid call, 8 callers: p50 {books.p50_us:.0f} us, p99 {books.p99_us:.0f} us")
-    return Measured(cells=cells, disk_us=disk_us, client_us=client_us, memory=memory, miss=miss, stream=stream, books=books)
+    return Measured(
+        cells=cells,
+        disk_us=disk_us,
+        client_us=client_us,
+        memory=memory,
+        miss=miss,
+        stream=stream,
+        phase_two=phase,
+        books=books,
+    )
 
 
 def figures_of(run: Measured) -> dict[str, object]:
@@ -62,6 +79,7 @@ def figures_of(run: Measured) -> dict[str, object]:
         "client_added_us": round(run.client_us, 1),
         "miss": {"added_p50_us": round(miss.added_p50_us), "throughput_ratio": round(miss.throughput_ratio, 3)},
         "stream": {"added_p50_us": round(run.stream.added_p50_us)},
+        "phase_two": {name: round(value, 1) for name, value in asdict(run.phase_two).items()},
         "bookkeeping_us": {"p50": round(books.p50_us), "p99": round(books.p99_us)},
         "rss_mb": {
             "idle": round(cells.rss_idle_mb, 1),

@@ -3,10 +3,10 @@
 import asyncio
 import statistics
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from aigen._call import new_request_id
 from aigend.clock import SystemClock
 from aigend.config import LedgerSettings
 from aigend.ledger.budgets import BudgetBook
@@ -55,7 +55,7 @@ _SETTLEMENT = Settlement(
 def _intent() -> Intent:
     return Intent(
         scope="local",
-        request_id=str(uuid.uuid4()),
+        request_id=new_request_id(),
         request_digest=b"d" * 32,
         accounting=Accounting(session="bench"),
         agent="",

@@ -14,6 +14,8 @@ from aigend.cache.stores.sqlite import SqliteStore
 from aigend.completion.attempts import Attempts
 from aigend.completion.bookings import Bookings
 from aigend.completion.call import Reply
+from aigend.completion.deferred import DeferredLane
+from aigend.completion.deferring import deferred_lane
 from aigend.completion.downgrades import Downgrades
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.free_answers import FreeAnswers
@@ -24,12 +26,14 @@ from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
 from aigend.config import ProviderSettings, Settings
+from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.price_catalog import PriceCatalog
 from aigend.ledger.price_file import parse_prices
 from aigend.ledger.stats import Stats, compute
 from aigend.ledger.stats_query import stats_query
+from aigend.providers.batch_port import BatchProvider
 from aigend.providers.registry import Account
 from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.catalog import build_catalog
@@ -38,7 +42,9 @@ from aigend.routing.latency import Latencies
 from aigend.routing.policy import build_policies
 from aigend.routing.router import Router
 from aigend.rpc.answer_codec import WireCodec
-from aigend.scheduling.limits import DispatchLimits
+from aigend.rpc.request import reread_request
+from aigend.scheduling.dispatch import Dispatcher
+from aigend.scheduling.prefix_gate import PrefixGate
 from aigend.telemetry.instruments import CallCounters
 from aigend.telemetry.tracing import Tracer
 from aigend.types import Accounting, Caller, CompletionRequest, Message, Part, Role, Text
@@ -50,7 +56,8 @@ version: 1
 currency: USD
 providers:
   one:
-    model-1: {input: 1, output: 10, valid_from: 2020-01-01, source: test, checked_on: 2025-12-20}
+    model-1:
+      {input: 1, output: 10, batch: {input: 0.5, output: 5}, valid_from: 2020-01-01, source: test, checked_on: 2025-12-20}
   two:
     model-2: {input: 2, output: 20, valid_from: 2020-01-01, source: test, checked_on: 2025-12-20}
 """
@@ -70,14 +77,16 @@ class NoPublishedPrices:
 
 
 class FakeRegistry:
-    """Hands out fake providers: one account each, or one for each of several keys."""
+    """Hands out fake providers: one account each, or one for each of several keys; `batches` has batch APIs by provider."""
 
-    def __init__(self, providers: Mapping[str, Sequence[FakeProvider]]) -> None:
+    def __init__(self, providers: Mapping[str, Sequence[FakeProvider]], batches: Mapping[str, BatchProvider]) -> None:
         self.providers = providers
+        self.batches = batches
 
     async def ready(self, name: str) -> tuple[Account, ...]:
         """Return the accounts of that name."""
-        return tuple(Account(number, provider) for number, provider in enumerate(self.providers[name], 1))
+        batch = self.batches.get(name)
+        return tuple(Account(number, provider, batch) for number, provider in enumerate(self.providers[name], 1))
 
 
 @dataclass
@@ -88,7 +97,7 @@ class Spine:
     ledger: Ledger
     cache: CacheManager
     sharing: Sharing
-    limits: DispatchLimits
+    dispatcher: Dispatcher
     clock: FakeClock
     one: FakeProvider
     two: FakeProvider
@@ -99,6 +108,9 @@ class Spine:
     circuits: list[CircuitReport]  # every change, in order
     keys: list[FakeProvider]  # of provider one, the first of them is `one`
     meter: CallCounters = field(default_factory=CallCounters)
+    gate: PrefixGate = field(kw_only=True)
+    prompts: PromptPlans = field(kw_only=True)
+    deferred: DeferredLane = field(kw_only=True)
 
     async def ask(self, text: str = "a question", *, request_id: str = "", account: Accounting | None = None, **fields) -> Reply:
         """Answer a request."""
@@ -129,10 +141,14 @@ def question(text: str = "a question", **fields) -> CompletionRequest:
     return CompletionRequest(messages=(Message(Role.USER, (Part(Text(text)),)),), **({"model": "one/model-1"} | fields))
 
 
-def caller(request_id: str = "", account: Accounting | None = None, *, digest: bytes = b"d" * 32) -> Caller:
+def caller(request_id: str = "", account: Accounting | None = None, *, digest: bytes = b"d" * 32, wire: bytes = b"") -> Caller:
     """Return a caller."""
     return Caller(
-        scope="local", request_id=request_id or str(uuid.uuid4()), accounting=account or Accounting(), digest_of=lambda: digest
+        scope="local",
+        request_id=request_id or str(uuid.uuid4()),
+        accounting=account or Accounting(),
+        digest_of=lambda: digest,
+        wire_of=lambda: wire,
     )
 
 
@@ -167,29 +183,47 @@ def make_snapshot(settings: Settings) -> Snapshot:
 
 @asynccontextmanager
 async def spine(
-    folder: Path, *, clock: FakeClock | None = None, key_count: int = 1, jitter: float = 1.0, **changes
+    folder: Path,
+    *,
+    clock: FakeClock | None = None,
+    key_count: int = 1,
+    jitter: float = 1.0,
+    batches: Mapping[str, BatchProvider] | None = None,
+    **changes,
 ) -> AsyncIterator[Spine]:
     """Run a spine on files in `folder`; provider one has so many keys, waits are that share of the longest ones."""
     keys = [FakeProvider("one") for _ in range(key_count)]
-    house = _built(folder, make_settings(**changes), clock=clock or FakeClock(), keys=keys, jitter=jitter)
+    house = _built(folder, make_settings(**changes), clock=clock or FakeClock(), keys=keys, jitter=jitter, batches=batches or {})
     await house.ledger.open()
     await house.cache.open()
+    await house.deferred.start()
     try:
         yield house
     finally:
         for provider in (*keys, house.two):
             provider.release()
         await house.sharing.close()
+        await house.deferred.close()
         await house.cache.close()
         await house.ledger.close()
 
 
-def _built(folder: Path, settings: Settings, *, clock: FakeClock, keys: list[FakeProvider], jitter: float) -> Spine:
+def _built(
+    folder: Path,
+    settings: Settings,
+    *,
+    clock: FakeClock,
+    keys: list[FakeProvider],
+    jitter: float,
+    batches: Mapping[str, BatchProvider],
+) -> Spine:
     codec, meter, two, snapshot = WireCodec(), CallCounters(), FakeProvider("two"), make_snapshot(settings)
     circuits: list[CircuitReport] = []
     health = Health(clock=clock, settings=settings.breaker, enabled=settings.features.circuit_breaker, on_change=circuits.append)
     retries, latencies, prompts = RetryBudget(clock=clock), Latencies(clock=clock), PromptPlans(clock=clock)
-    limits = DispatchLimits(total=settings.limits.total, per_provider=settings.limits.per_provider, queue=settings.limits.queue)
+    dispatcher = Dispatcher(
+        settings.limits, providers=settings.providers, adaptive=settings.features.adaptive_concurrency, clock=clock
+    )
     ledger = Ledger(path=folder / "ledger.db", clock=clock, settings=settings.ledger, budgets=BudgetBook(settings.budgets))
     cache = CacheManager(
         store=SqliteStore(path=folder / "cache.db", clock=clock, settings=settings.cache),
@@ -198,11 +232,13 @@ def _built(folder: Path, settings: Settings, *, clock: FakeClock, keys: list[Fak
         encoder=codec,
         settings=settings.cache,
     )
+    gate, registry = PrefixGate(clock=clock), FakeRegistry({"one": keys, "two": [two]}, batches)
     attempts = Attempts(
-        limits=limits,
+        gate=gate,
+        dispatcher=dispatcher,
         prompts=prompts,
         bookings=Bookings(ledger=ledger, codec=codec, clock=clock),
-        providers=FakeRegistry({"one": keys, "two": [two]}),
+        providers=registry,
         health=health,
         retries=retries,
         latencies=latencies,
@@ -210,9 +246,14 @@ def _built(folder: Path, settings: Settings, *, clock: FakeClock, keys: list[Fak
         clock=clock,
         jitter=lambda: jitter,
     )
-    sharing, engine = _front(attempts, snapshot, ledger=ledger, cache=cache, codec=codec, clock=clock, prompts=prompts)
+    sharing, deferred, engine = _front(
+        attempts, snapshot, ledger=ledger, cache=cache, codec=codec, clock=clock, prompts=prompts, providers=registry, health=health
+    )
+    by_name = {"gate": gate, "prompts": prompts, "deferred": deferred}
     return Spine(
-        engine, ledger, cache, sharing, limits, clock, keys[0], two, snapshot, health, retries, latencies, circuits, keys, meter
+        *(engine, ledger, cache, sharing, dispatcher, clock, keys[0], two, snapshot),
+        *(health, retries, latencies, circuits, keys, meter),
+        **by_name,
     )
 
 
@@ -225,7 +266,9 @@ def _front(
     codec: WireCodec,
     clock: FakeClock,
     prompts: PromptPlans,
-) -> tuple[Sharing, CompletionEngine]:
+    providers: FakeRegistry,
+    health: Health,
+) -> tuple[Sharing, DeferredLane, CompletionEngine]:
     limits = snapshot.settings.limits
     free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=limits.repeat_index_bytes)
     ledger.on_threshold.append(free.forget_repeats)
@@ -240,14 +283,29 @@ def _front(
         buffer_bytes=limits.stream_buffer_bytes,
         max_orphans=limits.detached,
     )
+    deferred = deferred_lane(
+        snapshot=snapshot,
+        desk=BatchDesk(ledger, clock=clock),
+        sharing=sharing,
+        known_ids=known_ids,
+        free=free,
+        cache=cache,
+        codec=codec,
+        read_request=reread_request,
+        providers=providers,
+        health=health,
+        watch=Watch(meter=CallCounters(), tracer=Tracer()),
+        clock=clock,
+    )
     engine = CompletionEngine(
         snapshot=snapshot,
         cache=cache,
         known_ids=known_ids,
         sharing=sharing,
+        deferred=deferred,
         free=free,
         clock=clock,
         reads_of=prompts.reads_of,
         downgrades=Downgrades(ledger.budgets),
     )
-    return sharing, engine
+    return sharing, deferred, engine

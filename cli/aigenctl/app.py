@@ -6,7 +6,22 @@ from typing import Annotated
 
 import typer
 
-from aigenctl import budget, cache, complete, config, daemon, ledger, models, presets, prices, report, savings, stats
+from aigenctl import (
+    budget,
+    cache,
+    complete,
+    config,
+    daemon,
+    explaining,
+    job,
+    ledger,
+    models,
+    presets,
+    prices,
+    report,
+    savings,
+    stats,
+)
 from aigenctl.options import SocketOption
 
 app = typer.Typer(
@@ -21,12 +36,14 @@ app.command("complete")(complete.complete)
 app.add_typer(stats.app, name="stats")
 app.add_typer(cache.app, name="cache")
 app.add_typer(budget.app, name="budget")
+app.add_typer(job.app, name="job")
 app.add_typer(models.app, name="models")
 app.add_typer(prices.app, name="prices")
 app.command("presets")(presets.presets)
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(report.app, name="report")
 app.command("savings")(savings.savings)
+app.command("explain")(explaining.explain)
 app.add_typer(config.app, name="config")
 app.command("status")(daemon.status)
 app.command("drain")(daemon.drain)

@@ -89,12 +89,17 @@ def list_budgets(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonO
 
 
 @app.command("show")
-def show(ctx: typer.Context, name: NameArgument, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+def show(
+    ctx: typer.Context, name: NameArgument, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None
+) -> None:
     """Show one budget, its windows as bars, and what they will come to at the present rate."""
+    one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         budget, windows = client.budget(name), client.budget_status(name)
         if json_text:
             typer.echo(as_json({"budget": budget, "windows": windows}))
+        elif csv:
+            print_csv(aigen.BudgetWindow, windows)
         else:
             render.show(render_budgets.budget(budget, windows))
 

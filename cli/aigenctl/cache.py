@@ -6,7 +6,7 @@ from typing import Annotated
 import aigen
 import typer
 
-from aigenctl import connection, render
+from aigenctl import connection, render, render_prefixes
 from aigenctl.columns import print_csv
 from aigenctl.machine import as_json
 from aigenctl.options import (
@@ -90,6 +90,30 @@ def show(ctx: typer.Context, key: KeyArgument, *, json_text: JsonOption = False,
             typer.echo(as_json(entry))
         else:
             render.show(render.cache_entry(entry))
+
+
+@app.command("prefixes")
+def prefixes(
+    ctx: typer.Context,
+    *,
+    provider: ProviderOption = None,
+    model: ModelOption = None,
+    service: ServiceOption = None,
+    limit: LimitOption = 50,
+    csv: CsvOption = False,
+    json_text: JsonOption = False,
+    socket: SocketOption = None,
+) -> None:
+    """List what was decided about the providers' prompt caches and why, latest first."""
+    one_form(csv=csv, json_text=json_text)
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        decisions, more = first(client.prefix_decisions(**given(provider=provider, model=model, service=service)), limit)
+        if json_text:
+            typer.echo(as_json({"decisions": decisions, "more": more}))
+        elif csv:
+            print_csv(aigen.PrefixDecision, decisions)
+        else:
+            render.show(render_prefixes.decisions(decisions, more=more))
 
 
 def _whole_key(client: aigen.Client, key: str) -> str:

@@ -9,8 +9,9 @@ import aigen
 import typer
 
 from aigenctl import connection, render
+from aigenctl.columns import print_csv
 from aigenctl.machine import as_json, as_json_line
-from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, filled, given, labels, real, whole
+from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, filled, given, labels, one_form, real, whole
 
 MOST = 1_000_000  # output tokens, and sample index
 SHORTEST_TTL, LONGEST_TTL = timedelta(seconds=1), timedelta(days=366)
@@ -67,6 +68,7 @@ RequestIdOption = Annotated[str | None, typer.Option("--request-id", help="Id of
 AllowRepeatOption = Annotated[bool, typer.Option("--allow-repeat", help="Pay again if the outcome of the id's call is unknown.")]
 StreamOption = Annotated[bool, typer.Option("--stream", help="Print the answer as it comes; with --json one line an event.")]
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="Show what it would cost at most; nothing is called.")]
+EstimateCsvOption = Annotated[bool, typer.Option("--csv", help="With --estimate: print one CSV line a route.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No summary on standard error.")]
 
 
@@ -98,6 +100,7 @@ def complete(
     stream: StreamOption = False,
     estimate: EstimateOption = False,
     quiet: QuietOption = False,
+    csv: EstimateCsvOption = False,
     json_text: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
@@ -112,10 +115,11 @@ def complete(
     )
     options |= given(preset=preset)
     account = given(task=task, labels=labels(label))
+    _check_csv(csv=csv, estimate=estimate, json_text=json_text)
     asked = _prompt(prompt)
     with connection.daemon(ctx, socket, as_json=json_text) as client, client.session(session, **account):
         if estimate:
-            _show_estimate(client.estimate(asked, **options, **given(timeout=timeout)), json_text=json_text)
+            _show_estimate(client.estimate(asked, **options, **given(timeout=timeout)), csv=csv, json_text=json_text)
             return
         options |= given(timeout=timeout, request_id=request_id, allow_repeat=allow_repeat or None)
         if stream:
@@ -167,9 +171,17 @@ def _named(event: aigen.StreamEvent) -> dict[str, object]:
     return {"response" if isinstance(event, aigen.Completion) else "tool_call": event}
 
 
-def _show_estimate(result: aigen.Estimate, *, json_text: bool) -> None:
+def _check_csv(*, csv: bool, estimate: bool, json_text: bool) -> None:
+    one_form(csv=csv, json_text=json_text)
+    if csv and not estimate:
+        raise typer.BadParameter("--csv without --estimate; allowed: with --estimate, whose table it prints")
+
+
+def _show_estimate(result: aigen.Estimate, *, csv: bool, json_text: bool) -> None:
     if json_text:
         typer.echo(as_json(result))
+    elif csv:
+        print_csv(aigen.CostEstimate, result.routes)
     else:
         render.show(render.estimate(result))
 

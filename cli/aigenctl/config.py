@@ -14,10 +14,10 @@ app = typer.Typer(help="Show the settings in force.", invoke_without_command=Tru
 
 
 @app.callback()
-def config(ctx: typer.Context, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+def config(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None) -> None:
     """Show the settings in force; without a command, all of them."""
-    if alone(ctx, json_text=json_text, socket=socket):
-        show(ctx, json_text=json_text, socket=socket)
+    if alone(ctx, csv=csv, json_text=json_text, socket=socket):
+        show(ctx, csv=csv, json_text=json_text, socket=socket)
 
 
 @app.command("show")

@@ -1,14 +1,16 @@
 """`aigenctl ledger unknown|settle|release|record|reprice|export`: the ledger put right by a person, and all of it told."""
 
 import sys
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated
 
 import aigen
 import typer
 
-from aigenctl import connection, render, render_books
+from aigenctl import archive_reading, connection, render, render_books
 from aigenctl.columns import print_csv
 from aigenctl.figures import count, counted, exact_usd, usd
 from aigenctl.machine import as_json, as_json_line
@@ -165,10 +167,12 @@ def reprice(
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     timeout: TimeoutOption = 3_600.0,
+    csv: CsvOption = False,
     json_text: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
     """Compute past costs anew from the prices known now; shows first what would change, and asks."""
+    one_form(csv=csv, json_text=json_text)
     start_time, end_time = time_range(since, until)
     where = given(session=session, provider=provider, model=model, service=service)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
@@ -179,16 +183,18 @@ def reprice(
             )
 
         found = run(validate_only=True)
-        if not json_text:
+        if not json_text and not csv:
             render.show(render_books.repricing(found))
         if not dry_run and found.changed_count:
             connection.confirm(f"Correct {counted(found.changed_count, 'entry', 'entries')}?", yes=yes)
             found = run(validate_only=False)
-            if not json_text:
+            if not json_text and not csv:
                 typer.echo(
                     f"Corrected {count(found.changed_count)}: {exact_usd(found.after_usd_nanos - found.before_usd_nanos)} USD."
                 )
-        if json_text:
+        if csv:
+            print_csv(aigen.RepricedModel, found.models)
+        elif json_text:
             typer.echo(as_json({"dry_run": dry_run, **{name: getattr(found, name) for name in _REPRICED}}))
 
 
@@ -196,6 +202,11 @@ _REPRICED = (
     *("examined_count", "changed_count", "kept_count", "unpriced_count"),
     *("before_usd_nanos", "after_usd_nanos", "models"),
 )
+
+
+ArchiveOption = Annotated[
+    Path | None, typer.Option("--archive", metavar="FILE", help="Print the charges of an archived month's file; needs no daemon.")
+]
 
 
 def export(
@@ -213,22 +224,39 @@ def export(
     label: LabelsOption = None,
     csv: CsvOption = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line; the default.")] = False,
+    archive: ArchiveOption = None,
     timeout: TimeoutOption = 3_600.0,
     socket: SocketOption = None,
 ) -> None:
     """Print every charge, newest first, as CSV or JSON lines; however many they are, few are in memory."""
     if csv and jsonl:
         raise typer.BadParameter("--csv together with --jsonl; allowed: one of them")
+    if archive is not None:
+        _print(archive_reading.entries(archive), csv=csv)
+        return
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     where |= given(labels=labels(label))
     start_time, end_time = time_range(since, until)
     with connection.daemon(ctx, socket, as_json=False) as client:
         entries = client.export_ledger(start_time=start_time, end_time=end_time, timeout=timeout, **where)
-        if csv:
-            print_csv(aigen.LedgerEntry, entries)
-            return
-        for entry in entries:
-            sys.stdout.write(as_json_line(entry) + "\n")
+        _print(entries, csv=csv)
+        for file in archived(client, start_time, end_time):
+            sys.stderr.write(f"aigenctl: charges of this time are archived in {render.harmless(file)}; --archive prints them\n")
+
+
+def _print(entries: Iterable[aigen.LedgerEntry], *, csv: bool) -> None:
+    if csv:
+        print_csv(aigen.LedgerEntry, entries)
+        return
+    for entry in entries:
+        sys.stdout.write(as_json_line(entry) + "\n")
+
+
+def archived(client: aigen.Client, start_time: datetime | None, end_time: datetime | None) -> list[str]:
+    """Return the files of archived months that a range of time touches."""
+    first = "" if start_time is None else start_time.astimezone(UTC).strftime("%Y-%m")
+    last = "9999-12" if end_time is None else end_time.astimezone(UTC).strftime("%Y-%m")
+    return [archive.file for archive in client.ledger_archives() if first <= archive.month <= last]
 
 
 def _usage(input_tokens: int, output_tokens: int, cache_read_tokens: int) -> aigen.TokenUsage:

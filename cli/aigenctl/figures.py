@@ -63,6 +63,16 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f}%" if whole else NONE
 
 
+def percent(part: float | None) -> str:
+    """Return a share from 0 to 1 in percent, or a dash where there is none.
+
+    Example:
+        >>> percent(0.235), percent(None)
+        ('23.5%', '-')
+    """
+    return NONE if part is None else f"{100 * part:.1f}%"
+
+
 def duration(microseconds: float | None) -> str:
     """Return a time in the unit that reads best.
 

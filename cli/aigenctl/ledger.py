@@ -5,7 +5,7 @@ from typing import Annotated
 import aigen
 import typer
 
-from aigenctl import connection, corrections, render
+from aigenctl import connection, corrections, render, render_explanations
 from aigenctl.columns import print_csv
 from aigenctl.machine import as_json
 from aigenctl.options import (
@@ -44,6 +44,20 @@ StatesOption = Annotated[
     list[aigen.AttemptState] | None, typer.Option("--state", help="Only in this state; repeatable.", case_sensitive=False)
 ]
 RequestIdOption = Annotated[str, typer.Option("--request-id", help="Only of this request id.")]
+
+
+@app.command("archives")
+def archives(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+    """List the months that were taken out of the ledger into files; their sums stay in it."""
+    one_form(csv=csv, json_text=json_text)
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
+        found = list(client.ledger_archives())
+        if json_text:
+            typer.echo(as_json({"archives": found}))
+        elif csv:
+            print_csv(aigen.LedgerArchive, found)
+        else:
+            render.show(render_explanations.archives(found))
 
 
 @app.command("list")

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import aigen
 
 from aigenctl.currency import Currency
-from aigenctl.figures import NONE, UNKNOWN, count, moment, share, usd
+from aigenctl.figures import NONE, UNKNOWN, count, moment, percent, share, usd
 from aigenctl.machine import as_csv
 from aigenctl.render import harmless
 
@@ -34,6 +34,7 @@ def as_markdown(report: aigen.Report, *, title: str, currency: Currency) -> str:
     parts.append(_budgets(report.budgets))
     parts.append(_entries("Dearest charges", report.dearest_entries, currency))
     parts.append(_entries("Unknown costs", report.unknown_entries, currency))
+    parts += [f"Charges of this time are archived in {_safe(file)}; the sums above count them." for file in report.archive_files]
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,6 +63,7 @@ def _head(report: aigen.Report, currency: Currency) -> str:
 
 
 def _summary(totals: aigen.UsageTotals, currency: Currency) -> str:
+    unknown = usd(totals.unknown_cost_usd_nanos)
     facts = [
         ("Cost", currency.show(totals.cost_usd_nanos)),
         ("Saved", currency.show(totals.saved_usd_nanos)),
@@ -70,8 +72,8 @@ def _summary(totals: aigen.UsageTotals, currency: Currency) -> str:
         ("Joined a call under way", count(totals.coalesced_count)),
         ("Input tokens", count(totals.usage.total_input_tokens)),
         ("Output tokens", count(totals.usage.output_tokens)),
-        ("Estimated part of the cost", usd(totals.estimated_cost_usd_nanos)),
-        ("Outcome unknown", f"{count(totals.unknown_count)}, at most {usd(totals.unknown_cost_usd_nanos)} on top"),
+        ("Estimated part of the cost", f"{usd(totals.estimated_cost_usd_nanos)} ({percent(totals.estimated_share)})"),
+        ("Outcome unknown", f"{count(totals.unknown_count)}, at most {unknown} on top ({percent(totals.unknown_share)} of both)"),
         ("Without a price", f"{count(totals.unpriced_count)}, in no sum"),
     ]
     return _table("Totals", ("", ""), facts)

@@ -17,10 +17,10 @@ CapabilityOption = Annotated[aigen.Capability | None, typer.Option("--capability
 
 
 @app.callback()
-def models(ctx: typer.Context, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
+def models(ctx: typer.Context, *, csv: CsvOption = False, json_text: JsonOption = False, socket: SocketOption = None) -> None:
     """Show the models that can be asked; without a command, all of them."""
-    if alone(ctx, json_text=json_text, socket=socket):
-        list_models(ctx, json_text=json_text, socket=socket)
+    if alone(ctx, csv=csv, json_text=json_text, socket=socket):
+        list_models(ctx, csv=csv, json_text=json_text, socket=socket)
 
 
 @app.command("list")

@@ -15,7 +15,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from aigenctl.figures import NONE, UNKNOWN, count, counted, duration, moment, share, size, usd
+from aigenctl.figures import NONE, UNKNOWN, count, counted, duration, moment, percent, share, size, usd
 
 _PAPER_WIDTH = 160  # columns where the output is no terminal, so that no table is cut
 _KEY_SHOWN = 16  # hexadecimal digits: enough to be told apart and to be given back as a prefix
@@ -120,10 +120,10 @@ def _remarks(totals: aigen.UsageTotals) -> list[tuple[str, object]]:
         times = ", ".join(f"{name} {duration(getattr(totals.latency, f'{name}_us'))}" for name in ("p50", "p90", "p99"))
         remarks.append(("Latency", times))
     if totals.estimated_cost_usd_nanos:
-        remarks.append(("Estimated", f"{usd(totals.estimated_cost_usd_nanos)} of the cost"))
+        remarks.append(("Estimated", f"{usd(totals.estimated_cost_usd_nanos)} of the cost ({percent(totals.estimated_share)})"))
     if totals.unknown_count:
-        held = usd(totals.unknown_cost_usd_nanos)
-        remarks.append(("Outcome unknown", f"{counted(totals.unknown_count, 'attempt')}, at most {held} on top"))
+        held = f"{usd(totals.unknown_cost_usd_nanos)} on top ({percent(totals.unknown_share)} of both)"
+        remarks.append(("Outcome unknown", f"{counted(totals.unknown_count, 'attempt')}, at most {held}"))
     if totals.unpriced_count:
         remarks.append(("Without a price", f"{counted(totals.unpriced_count, 'call')}, in no sum"))
     return remarks
@@ -327,9 +327,11 @@ def status(result: aigen.DaemonStatus) -> Panel:
         ("State directory", result.state_directory),
         ("Cache directory", result.cache_directory),
         ("Provider calls", ", ".join(calls)),
+        ("Deferred calls", f"{count(result.deferred_waiting_count)} wait, {count(result.deferred_submitted_count)} at providers"),
         ("Ledger", f"epoch {result.ledger_epoch}, sequence {count(result.ledger_sequence)}"),
         ("Memory", size(result.resident_bytes)),
     ]
+    facts += [("Inbox", f"{count(result.intake_waiting_count)} waiting")] if result.intake_waiting_count else []
     facts += [("Warning", warning) for warning in result.warnings]
     parts = [fact_list(facts)]
     if result.providers:
@@ -341,7 +343,7 @@ def status(result: aigen.DaemonStatus) -> Panel:
 
 _PROVIDER_COLUMNS = (
     *(Column(title) for title in ("Provider", "Adapter", "Loaded")),
-    Column("In flight", right=True),
+    *(Column(title, right=True) for title in ("In flight", "Queued")),
     Column("Passed by"),
 )
 _BUDGET_COLUMNS = (
@@ -353,7 +355,8 @@ _BUDGET_COLUMNS = (
 
 def _provider_row(provider: aigen.ProviderStatus) -> list[str]:
     passed_by = ", ".join(_circuit(key) for key in provider.keys if key.circuit != "closed") or "-"
-    return [provider.name, provider.adapter, "yes" if provider.loaded else "no", count(provider.in_flight_count), passed_by]
+    in_flight = f"{count(provider.in_flight_count)} of {count(provider.slot_count)}"
+    return [provider.name, provider.adapter, "yes" if provider.loaded else "no", in_flight, count(provider.queued_count), passed_by]
 
 
 def _circuit(key: aigen.ProviderKeyStatus) -> str:

@@ -24,6 +24,7 @@ def repricing(found: aigen.Repricing) -> Panel:
         for model in found.models
     )
     total = ["Total", "", count(found.changed_count), usd(found.before_usd_nanos), usd(found.after_usd_nanos)]
+    about += [("Archived", f"{file}: not looked at") for file in found.archive_files]
     return panel(
         "Repricing",
         fact_list(about),

@@ -1,6 +1,8 @@
 """`aigenctl stats`: what calls cost and what was saved."""
 
 from dataclasses import fields
+from enum import StrEnum
+from itertools import islice
 from typing import Annotated
 
 import aigen
@@ -29,8 +31,24 @@ from aigenctl.options import (
     time_range,
 )
 
+
+class Span(StrEnum):
+    """What time is counted: a calendar period, or a session from its first call on."""
+
+    TODAY = "today"
+    WEEK = "week"
+    MONTH = "month"
+    SESSION = "session"
+    ALL = "all"
+
+
 PeriodOption = Annotated[
-    aigen.Period | None, typer.Option("--period", help="Calendar period; without it and --since: all time.", case_sensitive=False)
+    Span | None,
+    typer.Option(
+        "--period",
+        help="Calendar period; session: all of --session, or of the session that paid last; without it and --since: all time.",
+        case_sensitive=False,
+    ),
 ]
 ByOption = Annotated[
     list[aigen.GroupBy] | None,
@@ -38,6 +56,8 @@ ByOption = Annotated[
 ]
 LabelKeyOption = Annotated[str, typer.Option("--label-key", help="Label to group by; goes with --by label.")]
 TimeZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
+
+RECENT_ENTRIES = 1_000
 
 app = typer.Typer(help="Show tokens, cost and savings by provider, or by what --by names, with a total.")
 app.command("watch")(watching.watch)
@@ -73,8 +93,10 @@ def stats(
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     group_by = by or [aigen.GroupBy.PROVIDER]
     with connection.daemon(ctx, socket, as_json=json_text) as client:
+        if period is Span.SESSION:
+            where["session"] = session or _last_session(client)
         result = client.stats(
-            period=period,
+            period=aigen.Period(period.value) if period and period is not Span.SESSION else None,
             start_time=start_time,
             end_time=end_time,
             time_zone=time_zone,
@@ -94,7 +116,18 @@ def stats(
             render.show(render.stats(result, period=shown, by=titles, filters=filters))
 
 
-def _check(*, period: aigen.Period | None, since: str | None, until: str | None, csv: bool, json_text: bool) -> None:
+def _last_session(client: aigen.Client) -> str:
+    """Return the session of the newest charge that has one."""
+    newest = islice(client.ledger_entries(page_size=RECENT_ENTRIES), RECENT_ENTRIES)
+    found = next((entry.session for entry in newest if entry.session), "")
+    if not found:
+        raise aigen.NotFound(
+            f"none of the last {RECENT_ENTRIES} charges has a session; name one with --session", reason="NOT_FOUND"
+        )
+    return found
+
+
+def _check(*, period: Span | None, since: str | None, until: str | None, csv: bool, json_text: bool) -> None:
     if period and (since or until):
         raise typer.BadParameter(f"--period is {period.value!r} together with --since or --until; allowed: one or the other")
     one_form(csv=csv, json_text=json_text)
@@ -107,13 +140,15 @@ def _named(result: aigen.Stats) -> dict[str, object]:
 
 
 def _with_saved(totals: aigen.UsageTotals) -> dict[str, object]:
-    return {field.name: getattr(totals, field.name) for field in fields(totals)} | {"saved_usd_nanos": totals.saved_usd_nanos}
+    plain = {field.name: getattr(totals, field.name) for field in fields(totals)}
+    return plain | {name: getattr(totals, name) for name in ("saved_usd_nanos", *_SHARES)}
 
 
 _COUNTS = ("call", "hit", "miss", "coalesced", "bypass", "refresh", "replay", "unknown", "released", "unpriced")
 _TOKENS = tuple(field.name for field in fields(aigen.TokenUsage))
 _AMOUNTS = ("cost_usd_nanos", "saved_usd_nanos", "estimated_cost_usd_nanos", "unknown_cost_usd_nanos")
-_CSV_SUMS = (*(f"{name}_count" for name in _COUNTS), *_TOKENS, *_AMOUNTS, "cost_usd", "saved_usd")
+_SHARES = ("estimated_share", "unknown_share")
+_CSV_SUMS = (*(f"{name}_count" for name in _COUNTS), *_TOKENS, *_AMOUNTS, "cost_usd", "saved_usd", *_SHARES)
 
 
 def _line(row: aigen.StatsRow) -> list[object]:
@@ -121,4 +156,5 @@ def _line(row: aigen.StatsRow) -> list[object]:
     counts = [getattr(totals, f"{name}_count") for name in _COUNTS]
     tokens = [getattr(totals.usage, name) for name in _TOKENS]
     amounts = [getattr(totals, name) for name in _AMOUNTS]
-    return [*row.group, *counts, *tokens, *amounts, exact_usd(totals.cost_usd_nanos), exact_usd(totals.saved_usd_nanos)]
+    dollars = [exact_usd(totals.cost_usd_nanos), exact_usd(totals.saved_usd_nanos)]
+    return [*row.group, *counts, *tokens, *amounts, *dollars, *(getattr(totals, name) for name in _SHARES)]

@@ -4,6 +4,7 @@ The table of methods, the metadata of a call, how long it may take, and after a 
 """
 
 import os
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import grpc
 
-from aigen import _convert, _convert_books, _convert_budgets, _convert_live
+from aigen import _convert, _convert_books, _convert_budgets, _convert_explanations, _convert_jobs, _convert_live, _convert_prefixes
 from aigen._channel import Finder
 from aigen._session import Context
 from aigen._tracing import trace_headers
@@ -46,6 +47,9 @@ RECORD: Final = Method("/aigen.v1.UsageService/RecordUsage", _convert_books.reco
 SETTLE: Final = Method("/aigen.v1.UsageService/SettleLedgerEntry", _convert_books.settled_of, repeatable=False)
 RELEASE: Final = Method("/aigen.v1.UsageService/ReleaseLedgerEntry", _convert_books.released_of, repeatable=False)
 REPRICE: Final = Method("/aigen.v1.UsageService/RepriceLedger", _convert_books.repricing_of, repeatable=False)
+EXPLAIN: Final = Method("/aigen.v1.CompletionService/ExplainCompletion", _convert_explanations.explanation_of)
+DIAGNOSE: Final = Method("/aigen.v1.UsageService/DiagnosePromptCache", _convert_explanations.diagnosis_of)
+ARCHIVES: Final = Method("/aigen.v1.UsageService/ListLedgerArchives", _convert_explanations.archive_page_of)
 REPORT: Final = Method("/aigen.v1.UsageService/GenerateReport", _convert_books.report_of)
 PRICES: Final = Method("/aigen.v1.ModelService/ListPrices", _convert_books.price_page_of)
 REFRESH: Final = Method("/aigen.v1.ModelService/RefreshPrices", _convert_books.refreshed_of)
@@ -53,6 +57,7 @@ CACHE_STATS: Final = Method("/aigen.v1.CacheService/GetCacheStats", _convert.cac
 CACHE_ENTRIES: Final = Method("/aigen.v1.CacheService/ListCacheEntries", _convert.cache_page_of)
 CACHE_ENTRY: Final = Method("/aigen.v1.CacheService/GetCacheEntry", _convert.cache_entry_of)
 CLEAR: Final = Method("/aigen.v1.CacheService/ClearCache", _convert.cleared_of)
+PREFIXES: Final = Method("/aigen.v1.CacheService/ListPrefixDecisions", _convert_prefixes.decision_page_of)
 MODELS: Final = Method("/aigen.v1.ModelService/ListModels", _convert.model_page_of)
 MODEL: Final = Method("/aigen.v1.ModelService/GetModel", _convert.model_of)
 POLICIES: Final = Method("/aigen.v1.ModelService/ListServicePolicies", _convert.policy_page_of)
@@ -72,24 +77,33 @@ ALERTS: Final = Method("/aigen.v1.BudgetService/ListAlerts", _convert_budgets.al
 WATCH_ALERTS: Final = Method("/aigen.v1.BudgetService/WatchAlerts", _convert_budgets.watched_of)
 WATCH_USAGE: Final = Method("/aigen.v1.UsageService/WatchUsage", _convert_live.views_of)
 
+CREATE_JOB: Final = Method("/aigen.v1.BatchJobService/CreateBatchJob", _convert_jobs.created_of)
+JOB: Final = Method("/aigen.v1.BatchJobService/GetBatchJob", _convert_jobs.job_of)
+JOBS: Final = Method("/aigen.v1.BatchJobService/ListBatchJobs", _convert_jobs.page_of)
+CANCEL_JOB: Final = Method("/aigen.v1.BatchJobService/CancelBatchJob", _convert_jobs.cancelled_of)
+JOB_RESULTS: Final = Method("/aigen.v1.BatchJobService/StreamBatchJobResults", _convert_jobs.results_of)
+
 UNARY: Final[tuple[Method[Any], ...]] = (
-    *(COMPLETE, BATCH, ESTIMATE, STATS, LEDGER, CACHE_STATS, CACHE_ENTRIES, CACHE_ENTRY, CLEAR),
+    *(COMPLETE, BATCH, ESTIMATE, STATS, LEDGER, CACHE_STATS, CACHE_ENTRIES, CACHE_ENTRY, CLEAR, PREFIXES),
     *(MODELS, MODEL, POLICIES, POLICY, STATUS, SETTINGS, DRAIN),
     *(BUDGETS, BUDGET, SET_BUDGET, DELETE_BUDGET, BUDGET_STATUS, PAUSE_BUDGET, RESUME_BUDGET, ALERTS),
     *(RECORD, SETTLE, RELEASE, REPRICE, REPORT, PRICES, REFRESH),
+    *(EXPLAIN, DIAGNOSE, ARCHIVES),
+    *(CREATE_JOB, JOB, JOBS, CANCEL_JOB),
 )
-STREAMED: Final[tuple[Method[Any], ...]] = (STREAM, WATCH_ALERTS, EXPORT, WATCH_USAGE)
+STREAMED: Final[tuple[Method[Any], ...]] = (STREAM, WATCH_ALERTS, EXPORT, WATCH_USAGE, JOB_RESULTS)
 
 
 def new_request_id() -> str:
-    """Return a random UUID as text.
+    """Return a UUID of version 7 as text: the time in milliseconds, then 74 random bits.
 
-    The operating system is asked each time (about a microsecond): random bytes kept in advance would be the same in both
-    processes after a fork, and two questions under one id are refused.
+    Ids that rise with time lie side by side in the ledger's index, where random ones would touch a page each. The operating system
+    is asked each time (about a microsecond): random bytes kept in advance would be the same in both processes after a fork, and two
+    questions under one id are refused.
     """
-    digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    begin, digits = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10).hex()
+    variant = "89ab"[int(digits[3], 16) & 3]
+    return f"{begin[:8]}-{begin[8:]}-7{digits[:3]}-{variant}{digits[4:7]}-{digits[7:19]}"
 
 
 def checked_request_id(given: str | uuid.UUID) -> str:

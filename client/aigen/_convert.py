@@ -30,7 +30,7 @@ _STABILITY = table(message_pb2.Stability, "STABILITY_", types.Stability)
 _OUTCOME = table(completion_pb2.CacheOutcome, "CACHE_OUTCOME_", results.CacheOutcome)
 _BASIS = table(completion_pb2.CostBasis, "COST_BASIS_", results.CostBasis)
 _CAUSE = table(completion_pb2.SavingsCause, "SAVINGS_CAUSE_", results.SavingsCause)
-_STATE = table(usage_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
+_STATE = table(message_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
 _TIER = table(model_pb2.ModelTier, "MODEL_TIER_", catalog.ModelTier)
 _CAPABILITY = table(model_pb2.ModelCapability, "MODEL_CAPABILITY_", catalog.Capability)
 _STRATEGY = table(completion_pb2.Strategy, "STRATEGY_", types.Strategy)
@@ -153,6 +153,8 @@ def status_of(payload: bytes) -> reports.DaemonStatus:
     return reports.DaemonStatus(
         **same(message, "version process_id socket_path state_directory cache_directory in_flight_count queued_count"),
         **same(message, "detached_count ledger_epoch ledger_sequence resident_bytes"),
+        **same(message, "deferred_waiting_count deferred_submitted_count open_upload_count open_batch_job_count"),
+        intake_waiting_count=message.intake_waiting_count,
         state=_DAEMON.get(message.state),
         start_time=moment(message, "start_time"),
         providers=tuple(_provider(item) for item in message.providers),
@@ -182,7 +184,7 @@ def _completion_fields(message: completion_pb2.CompleteResponse) -> dict[str, An
         "requested_model": message.requested_model,
         "resolved_model": message.resolved_model,
         "provider": message.provider,
-        "usage": _usage(message.usage),
+        "usage": token_usage(message.usage),
         "request_id": message.request_id,
         "cache_outcome": _OUTCOME.get(message.cache_outcome),
         "cache_key": message.cache_key.hex(),
@@ -198,7 +200,7 @@ def _completion_fields(message: completion_pb2.CompleteResponse) -> dict[str, An
     }
 
 
-def _usage(message: message_pb2.TokenUsage) -> results.TokenUsage:
+def token_usage(message: message_pb2.TokenUsage) -> results.TokenUsage:
     return results.TokenUsage(
         input_tokens=message.input_tokens,
         cache_read_tokens=message.cache_read_tokens,
@@ -248,14 +250,14 @@ def totals(message: usage_pb2.UsageTotals) -> reports.UsageTotals:
         **outcomes,
         **ends,
         **costs,
-        usage=_usage(message.usage),
-        savings=_savings(message.savings),
+        usage=token_usage(message.usage),
+        savings=savings(message.savings),
         latency=latency,
         mean_hit_latency_us=_optional(message, "mean_hit_latency_us"),
     )
 
 
-def _savings(items: Iterable[usage_pb2.Savings]) -> tuple[reports.Savings, ...]:
+def savings(items: Iterable[completion_pb2.Savings]) -> tuple[reports.Savings, ...]:
     return tuple(reports.Savings(cause=_CAUSE.get(item.cause), **same(item, "call_count saved_usd_nanos")) for item in items)
 
 
@@ -266,14 +268,14 @@ def ledger_entry(message: usage_pb2.LedgerEntry) -> reports.LedgerEntry:
         state=_STATE.get(message.state),
         labels=dict(message.labels),
         cache_outcome=_OUTCOME.get(message.cache_outcome),
-        usage=_usage(message.usage) if message.HasField("usage") else None,
+        usage=token_usage(message.usage) if message.HasField("usage") else None,
         cost_usd_nanos=_optional(message, "cost_usd_nanos"),
         cost_basis=_BASIS.get(message.cost_basis),
         flags=tuple(message.flags),
         create_time=moment(message, "create_time"),
         update_time=moment(message, "update_time"),
         provider_us=_optional(message, "provider_us"),
-        savings=_savings(message.savings),
+        savings=savings(message.savings),
     )
 
 
@@ -326,7 +328,7 @@ def price(message: model_pb2.Price) -> reports.Price:
 
 def _provider(message: daemon_pb2.ProviderStatus) -> reports.ProviderStatus:
     keys = tuple(_provider_key(key) for key in message.keys)
-    return reports.ProviderStatus(**same(message, "name adapter loaded in_flight_count"), keys=keys)
+    return reports.ProviderStatus(**same(message, "name adapter loaded in_flight_count queued_count slot_count"), keys=keys)
 
 
 def _provider_key(message: daemon_pb2.ProviderKeyStatus) -> reports.ProviderKeyStatus:

@@ -36,7 +36,7 @@ def repricing_of(payload: bytes) -> books.Repricing:
     sums = "changed_count before_usd_nanos after_usd_nanos"
     models = (books.RepricedModel(**_convert.same(model, f"provider model price_entry_id {sums}")) for model in message.models)
     counts = _convert.same(message, f"examined_count kept_count unpriced_count {sums}")
-    return books.Repricing(**counts, models=tuple(models))
+    return books.Repricing(**counts, models=tuple(models), archive_files=tuple(message.archive_files))
 
 
 def report_of(payload: bytes) -> books.Report:
@@ -58,6 +58,7 @@ def report_of(payload: bytes) -> books.Report:
         dearest_entries=tuple(_convert.ledger_entry(entry) for entry in message.dearest_entries),
         unknown_entries=tuple(_convert.ledger_entry(entry) for entry in message.unknown_entries),
         budgets=tuple(_convert.budget(budget) for budget in message.budgets),
+        archive_files=tuple(message.archive_files),
     )
 
 
@@ -81,6 +82,7 @@ def _listed(message: model_pb2.ListedPrice) -> books.ListedPrice:
         price=_convert.price(message.price),
         tiers=tuple(tiers),
         batch=_convert.price(message.batch) if message.HasField("batch") else None,
+        flex=_convert.price(message.flex) if message.HasField("flex") else None,
         request_fee_usd_nanos=_decimal(message.request_fee_usd_nanos),
         search_fee_usd_nanos=_decimal(message.search_fee_usd_nanos),
         valid_from_time=_convert.moment(message, "valid_from_time"),

@@ -3,10 +3,10 @@
 from datetime import UTC, timedelta
 
 from aigen import _convert, live, reports, results
-from aigen.v1 import completion_pb2, usage_pb2
+from aigen.v1 import completion_pb2, message_pb2, usage_pb2
 
 _OUTCOME = _convert.table(completion_pb2.CacheOutcome, "CACHE_OUTCOME_", results.CacheOutcome)
-_STATE = _convert.table(usage_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
+_STATE = _convert.table(message_pb2.AttemptState, "ATTEMPT_STATE_", reports.AttemptState)
 
 
 def watch_bytes(interval: float | None) -> bytes:

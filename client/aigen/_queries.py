@@ -12,7 +12,7 @@ from aigen._requests import serialize
 from aigen.catalog import Capability, ModelTier
 from aigen.errors import InvalidRequest, invalid
 from aigen.reports import AttemptState, GroupBy, Period
-from aigen.v1 import budget_pb2, cache_pb2, daemon_pb2, model_pb2, usage_pb2
+from aigen.v1 import batch_job_pb2, budget_pb2, cache_pb2, daemon_pb2, message_pb2, model_pb2, usage_pb2
 
 
 class UsageFilter(TypedDict, total=False):
@@ -41,20 +41,23 @@ class CacheFilter(TypedDict, total=False):
     key_prefix: str  # hexadecimal digits, at most 64
 
 
-_PERIODS = words(usage_pb2.Period, "PERIOD_")
+PERIODS = words(usage_pb2.Period, "PERIOD_")
 _GROUPS = words(usage_pb2.GroupBy, "GROUP_BY_")
-STATES = words(usage_pb2.AttemptState, "ATTEMPT_STATE_")
+STATES = words(message_pb2.AttemptState, "ATTEMPT_STATE_")
 _TIERS = words(model_pb2.ModelTier, "MODEL_TIER_")
 _CAPABILITIES = words(model_pb2.ModelCapability, "MODEL_CAPABILITY_")
 
 PageRequest = (
-    budget_pb2.ListBudgetsRequest
+    batch_job_pb2.ListBatchJobsRequest
+    | budget_pb2.ListBudgetsRequest
     | budget_pb2.ListAlertsRequest
     | usage_pb2.ListLedgerEntriesRequest
     | cache_pb2.ListCacheEntriesRequest
+    | cache_pb2.ListPrefixDecisionsRequest
     | model_pb2.ListModelsRequest
     | model_pb2.ListServicePoliciesRequest
     | model_pb2.ListPricesRequest
+    | usage_pb2.ListLedgerArchivesRequest
 )
 
 
@@ -72,7 +75,7 @@ def stats_bytes(
     message = usage_pb2.GetStatsRequest()
     with named("period"):
         if period is not None:
-            message.period = number_of(period, _PERIODS)
+            message.period = number_of(period, PERIODS)
     fill_range(message, start_time, end_time)
     fill(message, {"time_zone": time_zone, "label_key": label_key})
     with named("group_by"):
@@ -108,6 +111,13 @@ def cache_page(*, page_size: int, where: Mapping[str, Any]) -> cache_pb2.ListCac
     return message
 
 
+def prefix_page(*, provider: str, model: str, service: str, page_size: int) -> cache_pb2.ListPrefixDecisionsRequest:
+    """Return the request for the first page of decisions about prompt caches."""
+    message = cache_pb2.ListPrefixDecisionsRequest()
+    fill(message, {"provider": provider, "model": model, "service": service, "page_size": page_size})
+    return message
+
+
 def model_page(
     *, provider: str, tier: ModelTier | str | None, capability: Capability | str | None, page_size: int
 ) -> model_pb2.ListModelsRequest:
@@ -126,6 +136,13 @@ def model_page(
 def policy_page(*, page_size: int) -> model_pb2.ListServicePoliciesRequest:
     """Return the request for the first page of service policies."""
     message = model_pb2.ListServicePoliciesRequest()
+    fill(message, {"page_size": page_size})
+    return message
+
+
+def job_page(*, page_size: int) -> batch_job_pb2.ListBatchJobsRequest:
+    """Return the request for the first page of batch jobs."""
+    message = batch_job_pb2.ListBatchJobsRequest()
     fill(message, {"page_size": page_size})
     return message
 

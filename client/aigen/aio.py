@@ -13,11 +13,14 @@ from uuid import UUID
 from aigen import _call, _convert, _queries, _requests
 from aigen._aio_books import AsyncBooks
 from aigen._aio_budgets import AsyncBudgets
+from aigen._aio_explaining import AsyncExplaining
+from aigen._aio_jobs import AsyncJobs
 from aigen._aio_watching import AsyncWatching
 from aigen._stream import AsyncCompletionStream
 from aigen._tracing import trace_headers
 from aigen.catalog import Capability, ModelTier
 from aigen.errors import AigenError
+from aigen.prefixes import PrefixDecision
 from aigen.reports import (
     AttemptState,
     CacheEntry,
@@ -36,7 +39,7 @@ from aigen.results import Completion, Estimate
 from aigen.types import CompletionOptions, Prompt
 
 
-class AsyncClient(AsyncBooks, AsyncBudgets, AsyncWatching):
+class AsyncClient(AsyncBooks, AsyncBudgets, AsyncExplaining, AsyncJobs, AsyncWatching):
     """Talks to the aigend of this machine from one event loop; otherwise it is what `Client` is, method by method.
 
     Args:
@@ -241,6 +244,13 @@ class AsyncClient(AsyncBooks, AsyncBudgets, AsyncWatching):
     async def cache_entry(self, key: str | bytes, /, *, timeout: float | None = None) -> CacheEntry:
         """Return one cache entry with its answer; the key is raw or hexadecimal."""
         return await self._send(_call.CACHE_ENTRY, _queries.entry_bytes(key), timeout)
+
+    def prefix_decisions(
+        self, *, provider: str = "", model: str = "", service: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncIterator[PrefixDecision]:
+        """Return an iterator over what was decided about the providers' prompt caches, latest first."""
+        page = _queries.prefix_page(provider=provider, model=model, service=service, page_size=page_size)
+        return self._pages(_call.PREFIXES, page, timeout)
 
     def models(
         self,

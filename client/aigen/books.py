@@ -43,6 +43,7 @@ class Repricing:
     before_usd_nanos: int  # nano-dollars, of the entries that change
     after_usd_nanos: int  # nano-dollars
     models: tuple[RepricedModel, ...]
+    archive_files: tuple[str, ...] = ()  # hold entries of the range, none of which was looked at
 
     @property
     def delta_usd(self) -> Decimal:
@@ -70,6 +71,7 @@ class Report:
     dearest_entries: tuple[LedgerEntry, ...]
     unknown_entries: tuple[LedgerEntry, ...]  # newest first; outcome or price is not known
     budgets: tuple[BudgetStatus, ...]  # in their running windows
+    archive_files: tuple[str, ...] = ()  # hold charges of the range, none of which can be listed; the sums count them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,7 @@ class ListedPrice:
     valid_from_time: datetime | None  # None: since ever
     in_force: bool
     stale: bool  # checked too long ago
+    flex: Price | None = None  # of the provider's cheaper tier, lane FLEX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

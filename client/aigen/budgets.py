@@ -80,7 +80,7 @@ class BudgetWindow:
     reset_time: datetime | None  # None: never
     paused: bool
     downgraded: bool  # calls go to the cheaper model now
-    forecast_usd_nanos: int | None  # at the window's end, at its rate so far; None: too early, or it does not end
+    forecast_usd_nanos: int | None  # at the window's end, at its present rate; None: too early, or it does not end
     forecast_limit_time: datetime | None  # when the limit will be reached; None: not in this window
 
     @property

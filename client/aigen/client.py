@@ -12,11 +12,14 @@ from uuid import UUID
 from aigen import _call, _convert, _queries, _requests
 from aigen._books import Books
 from aigen._budgets import Budgets
+from aigen._explaining import Explaining
+from aigen._jobs import Jobs
 from aigen._stream import CompletionStream
 from aigen._tracing import trace_headers
 from aigen._watching import Watching
 from aigen.catalog import Capability, ModelTier
 from aigen.errors import AigenError
+from aigen.prefixes import PrefixDecision
 from aigen.reports import (
     AttemptState,
     CacheEntry,
@@ -35,7 +38,7 @@ from aigen.results import Completion, Estimate
 from aigen.types import CompletionOptions, Prompt
 
 
-class Client(Books, Budgets, Watching):
+class Client(Books, Budgets, Explaining, Jobs, Watching):
     """Talks to the aigend of this machine; safe to share between threads.
 
     The connection is made with the first call, which waits up to `connect_timeout` for a daemon that is not there yet. A daemon
@@ -244,6 +247,13 @@ class Client(Books, Budgets, Watching):
     def cache_entry(self, key: str | bytes, /, *, timeout: float | None = None) -> CacheEntry:
         """Return one cache entry with its answer; the key is raw or hexadecimal."""
         return self._send(_call.CACHE_ENTRY, _queries.entry_bytes(key), timeout)
+
+    def prefix_decisions(
+        self, *, provider: str = "", model: str = "", service: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> Iterator[PrefixDecision]:
+        """Return an iterator over what was decided about the providers' prompt caches, latest first."""
+        page = _queries.prefix_page(provider=provider, model=model, service=service, page_size=page_size)
+        return self._pages(_call.PREFIXES, page, timeout)
 
     def models(
         self,

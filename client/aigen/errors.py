@@ -189,6 +189,7 @@ _BY_REASON: Mapping[str, type[AigenError]] = {
     "PROVIDER_REFUSED": ProviderRefused,
     "OUTCOME_UNKNOWN": OutcomeUnknown,
     "REPLY_GONE": OutcomeUnknown,
+    "JOB_CANCELLED": RequestRefused,
     "STORAGE_FULL": DaemonFault,
     "STORAGE_DAMAGED": DaemonFault,
     "DRAINING": DaemonUnavailable,

@@ -109,6 +109,17 @@ class UsageTotals:
         return usd(self.cost_usd_nanos)
 
     @property
+    def estimated_share(self) -> float | None:
+        """Estimated part of the settled cost, 0 to 1; None where nothing was settled."""
+        return self.estimated_cost_usd_nanos / self.cost_usd_nanos if self.cost_usd_nanos else None
+
+    @property
+    def unknown_share(self) -> float | None:
+        """Bounds of unknown outcomes as a part of all that may have been spent, 0 to 1; None where that is nothing."""
+        most = self.cost_usd_nanos + self.unknown_cost_usd_nanos
+        return self.unknown_cost_usd_nanos / most if most else None
+
+    @property
     def saved_usd_nanos(self) -> int:
         """What was saved by all causes together, in nano-dollars."""
         return sum(item.saved_usd_nanos for item in self.savings)
@@ -299,6 +310,8 @@ class ProviderStatus:
     adapter: str  # wire format it speaks
     loaded: bool  # its SDK is imported
     in_flight_count: int
+    queued_count: int  # calls waiting for it
+    slot_count: int  # calls that it may have under way now
     keys: tuple[ProviderKeyStatus, ...] = ()  # those that were asked
 
 
@@ -335,6 +348,11 @@ class DaemonStatus:
     providers: tuple[ProviderStatus, ...]
     budgets: tuple[BudgetStatus, ...]
     warnings: tuple[str, ...]
+    deferred_waiting_count: int = 0  # deferred calls that wait for their batch job to leave
+    deferred_submitted_count: int = 0  # deferred calls that lie in a provider's job
+    open_upload_count: int = 0  # jobs at providers' batch APIs that have not ended
+    open_batch_job_count: int = 0  # batch jobs of callers that have not ended
+    intake_waiting_count: int = 0  # requests of files taken from the inbox that have no result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

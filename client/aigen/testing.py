@@ -34,7 +34,7 @@ from google.rpc import error_details_pb2, status_pb2
 from aigen._call import STREAM, UNARY
 from aigen._channel import CHANNEL_OPTIONS, channel_target
 from aigen.errors import DOMAIN
-from aigen.v1 import budget_pb2, cache_pb2, completion_pb2, daemon_pb2, message_pb2, model_pb2, usage_pb2
+from aigen.v1 import batch_job_pb2, budget_pb2, cache_pb2, completion_pb2, daemon_pb2, message_pb2, model_pb2, usage_pb2
 
 _CODES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.INVALID_ARGUMENT: (
@@ -47,7 +47,7 @@ _CODES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.NOT_FOUND: "NOT_CACHED NOT_FOUND",
     grpc.StatusCode.UNAVAILABLE: "PROVIDER_UNAVAILABLE DRAINING",
     grpc.StatusCode.DEADLINE_EXCEEDED: "PROVIDER_TIMEOUT",
-    grpc.StatusCode.ABORTED: "OUTCOME_UNKNOWN REPLY_GONE",
+    grpc.StatusCode.ABORTED: "OUTCOME_UNKNOWN REPLY_GONE JOB_CANCELLED",
     grpc.StatusCode.DATA_LOSS: "STORAGE_DAMAGED",
     grpc.StatusCode.INTERNAL: "DAEMON_FAULT",
 }
@@ -58,7 +58,7 @@ _REQUESTS: Mapping[str, type[ProtoMessage]] = {
     method.path: getattr(module, f"{name}Request")
     for method in (*UNARY, STREAM)
     for name in [method.path.rpartition("/")[2]]
-    for module in (budget_pb2, completion_pb2, usage_pb2, cache_pb2, model_pb2, daemon_pb2)
+    for module in (batch_job_pb2, budget_pb2, completion_pb2, usage_pb2, cache_pb2, model_pb2, daemon_pb2)
     if hasattr(module, f"{name}Request")
 }
 

@@ -68,7 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     ledger = commands.add_parser("ledger", help="examine, copy, restore or set aside the ledger").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
-    _add_config(ledger.add_parser("verify", help="check every row, sum and checksum"))
+    verify = ledger.add_parser("verify", help="check every row, sum and checksum")
+    verify.add_argument("--archives", action="store_true", help="check the files of archived months too")
+    _add_config(verify)
+    archive = ledger.add_parser("archive", help="write whole months to files and take them out of the ledger; sums stay")
+    archive.add_argument("--before", metavar="YYYY-MM", required=True, help="first month that stays")
+    archive.add_argument("--dry-run", action="store_true", help="say what would go, and change nothing")
+    _add_config(archive)
     _add_config(ledger.add_parser("repair", help="set a ledger aside that is refused, so that the next start begins a new one"))
     for name, what in (
         ("backup", "copy the ledger to a new file; a daemon may serve it meanwhile"),
@@ -110,7 +116,7 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.command == "serve":
         return int(import_module("aigend.server").run(loaded, environ=environ))
     if options.command == "ledger":
-        return _ledger(options.action, loaded, getattr(options, "path", None))
+        return _ledger(options, loaded)
     if options.action == "check":
         import_module("aigend.assembly").check(loaded, environ)
         for warning in loaded.warnings:
@@ -119,10 +125,16 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return _print(_json(loaded) if options.json else _table(loaded))
 
 
-def _ledger(action: str, loaded: "LoadedSettings", copy: Path | None) -> int:
+def _ledger(options: argparse.Namespace, loaded: "LoadedSettings") -> int:
     clock = import_module("aigend.clock").SystemClock()
-    command = import_module("aigend.ledger_command").run
-    return int(command(action, loaded, clock=clock, copy=copy, say=lambda line: _print(line + "\n")))
+    command = import_module("aigend.ledger_command")
+    wish = command.Wish(
+        copy=getattr(options, "path", None),
+        before=getattr(options, "before", ""),
+        dry_run=getattr(options, "dry_run", False),
+        archives=getattr(options, "archives", False),
+    )
+    return int(command.run(options.action, loaded, clock=clock, wish=wish, say=lambda line: _print(line + "\n")))
 
 
 def _table(loaded: "LoadedSettings") -> str:

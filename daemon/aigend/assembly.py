@@ -3,67 +3,89 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from aigend.cache.manager import CacheManager
 from aigend.cache.memory import MemoryTier
 from aigend.cache.stores.sqlite import SqliteStore
 from aigend.clock import Clock
 from aigend.completion.attempts import Attempts
+from aigend.completion.batch_jobs import BatchJobs
 from aigend.completion.bookings import Bookings
+from aigend.completion.deferred import DeferredLane
+from aigend.completion.deferring import deferred_lane
 from aigend.completion.downgrades import Downgrades
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.failpoints import Failpoints
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
+from aigend.completion.learned_marks import FILE_NAME, LearnedMarks
 from aigend.completion.outlook import ReadsOf
 from aigend.completion.prompt_plans import PromptPlans
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
-from aigend.config import LoadedSettings, ProviderSettings, with_environment
+from aigend.config import InboxSettings, LoadedSettings, ProviderSettings, with_environment
 from aigend.ledger.alert_events import AlertEvents
+from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.price_catalog import PriceCatalog, read_prices
 from aigend.ledger.price_refresh import PriceRefresher
 from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.retention import Retention
 from aigend.ledger.webhooks import Webhooks
 from aigend.providers.registry import ProviderRegistry
 from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.catalog import build_catalog
 from aigend.routing.health import Health
 from aigend.routing.latency import Latencies
-from aigend.routing.policy import build_policies
+from aigend.routing.policy import build_policies, check_downgrades
 from aigend.routing.router import Router
 from aigend.routing.strategy import LatencyOf
 from aigend.rpc.answer_codec import WireCodec
+from aigend.rpc.batch_job import BatchJobServicer
 from aigend.rpc.budget import BudgetServicer
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
 from aigend.rpc.corrections import CorrectionServicer
 from aigend.rpc.daemon import Control, DaemonServicer
+from aigend.rpc.doctor import DoctorServicer
+from aigend.rpc.explain import ExplainServicer
 from aigend.rpc.listener import Listener
 from aigend.rpc.model import ModelServicer
 from aigend.rpc.prices import PriceServicer
 from aigend.rpc.report import ReportServicer
+from aigend.rpc.request import reread_request
 from aigend.rpc.usage import UsageServicer
 from aigend.rpc.watch import WatchServicer
-from aigend.scheduling.limits import DispatchLimits
+from aigend.rpc.work import WorkLines
+from aigend.scheduling.dispatch import Dispatcher
+from aigend.scheduling.prefix_gate import PrefixGate
 from aigend.telemetry.instruments import CallCounters
 from aigend.telemetry.tracing import Tracer
+
+if TYPE_CHECKING:
+    from aigend.intake.intake import Intake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """Everything that runs behind the socket."""
 
+    batch_jobs: BatchJobs
     cache: CacheManager
     codec: WireCodec
+    deferred: DeferredLane
+    dispatcher: Dispatcher
     engine: CompletionEngine
+    gate: PrefixGate
     health: Health
+    intake: "Intake | None"  # None: no source is configured
+    learned: LearnedMarks
     ledger: Ledger
-    limits: DispatchLimits
     meter: CallCounters
+    prompts: PromptPlans
     providers: ProviderRegistry
     retries: RetryBudget
     sharing: Sharing
@@ -82,7 +104,9 @@ def assemble(
     """Return the parts of a daemon, built and not yet open."""
     settings = loaded.settings
     codec, meter, tracer = WireCodec(), CallCounters(), Tracer()
-    limits = DispatchLimits(total=settings.limits.total, per_provider=settings.limits.per_provider, queue=settings.limits.queue)
+    dispatcher = Dispatcher(
+        settings.limits, providers=snapshot.providers, adaptive=settings.features.adaptive_concurrency, clock=clock
+    )
     providers = ProviderRegistry(snapshot.providers, answer_bytes=settings.limits.answer_bytes)
     ledger = _ledger(loaded, clock=clock, on_fault=on_fault)
     cache = _cache(loaded, codec=codec, clock=clock)
@@ -91,9 +115,12 @@ def assemble(
     health = Health(
         clock=clock, settings=settings.breaker, enabled=settings.features.circuit_breaker, on_change=watch.circuit_changed
     )
-    prompts = PromptPlans(clock=clock)
+    learned = LearnedMarks(loaded.places.state_directory / FILE_NAME, clock=clock)
+    prompts = PromptPlans(clock=clock, adaptive=learned.adaptive)
+    gate = PrefixGate(clock=clock)
     attempts = Attempts(
-        limits=limits,
+        gate=gate,
+        dispatcher=dispatcher,
         prompts=prompts,
         bookings=Bookings(ledger=ledger, codec=codec, clock=clock, failpoints=failpoints),
         providers=providers,
@@ -104,25 +131,22 @@ def assemble(
         clock=clock,
         jitter=random.random,
     )
-    sharing, engine = _spine(
-        attempts,
-        snapshot,
-        ledger=ledger,
-        cache=cache,
-        codec=codec,
-        clock=clock,
-        failpoints=failpoints,
-        latency_of=latencies.of,
-        reads_of=prompts.reads_of,
-    )
+    ground = _Ground(snapshot, providers, health, watch, ledger, cache, codec, clock, failpoints)
+    sharing, deferred, engine = _spine(attempts, ground, latency_of=latencies.of, reads_of=prompts.reads_of)
     return Parts(
+        batch_jobs=_batch_jobs(engine, deferred, ground),
         cache=cache,
         codec=codec,
+        deferred=deferred,
+        dispatcher=dispatcher,
         engine=engine,
+        gate=gate,
         health=health,
+        intake=_intake(engine, clock=clock),
+        learned=learned,
         ledger=ledger,
-        limits=limits,
         meter=meter,
+        prompts=prompts,
         providers=providers,
         retries=retries,
         sharing=sharing,
@@ -160,19 +184,24 @@ def _cache(loaded: LoadedSettings, *, codec: WireCodec, clock: Clock) -> CacheMa
     )
 
 
+class _Ground(NamedTuple):
+    """What the spine's parts have in common."""
+
+    snapshot: Snapshot
+    providers: ProviderRegistry
+    health: Health
+    watch: Watch
+    ledger: Ledger
+    cache: CacheManager
+    codec: WireCodec
+    clock: Clock
+    failpoints: Failpoints
+
+
 def _spine(
-    attempts: Attempts,
-    snapshot: Snapshot,
-    *,
-    ledger: Ledger,
-    cache: CacheManager,
-    codec: WireCodec,
-    clock: Clock,
-    failpoints: Failpoints,
-    latency_of: LatencyOf,
-    reads_of: Callable[[str], ReadsOf],
-) -> tuple[Sharing, CompletionEngine]:
-    limits = snapshot.settings.limits
+    attempts: Attempts, ground: _Ground, *, latency_of: LatencyOf, reads_of: Callable[[str], ReadsOf]
+) -> tuple[Sharing, DeferredLane, CompletionEngine]:
+    limits, ledger, cache, codec, clock = ground.snapshot.settings.limits, ground.ledger, ground.cache, ground.codec, ground.clock
     free = FreeAnswers(cache=cache, hits=ledger.hits, codec=codec, clock=clock, repeat_bytes=limits.repeat_index_bytes)
     ledger.on_threshold.append(free.forget_repeats)
     known_ids = KnownIds(ledger=ledger, free=free)
@@ -185,20 +214,66 @@ def _spine(
         clock=clock,
         buffer_bytes=limits.stream_buffer_bytes,
         max_orphans=limits.detached,
-        failpoints=failpoints,
+        failpoints=ground.failpoints,
+    )
+    deferred = deferred_lane(
+        desk=BatchDesk(ledger, clock=clock),
+        sharing=sharing,
+        known_ids=known_ids,
+        free=free,
+        read_request=reread_request,
+        snapshot=ground.snapshot,
+        providers=ground.providers,
+        health=ground.health,
+        watch=ground.watch,
+        cache=cache,
+        codec=codec,
+        clock=clock,
+        failpoints=ground.failpoints,
     )
     engine = CompletionEngine(
-        snapshot=snapshot,
+        snapshot=ground.snapshot,
         cache=cache,
         known_ids=known_ids,
         sharing=sharing,
+        deferred=deferred,
         free=free,
         clock=clock,
         latency_of=latency_of,
         reads_of=reads_of,
         downgrades=Downgrades(ledger.budgets),
     )
-    return sharing, engine
+    return sharing, deferred, engine
+
+
+def _batch_jobs(engine: CompletionEngine, deferred: DeferredLane, ground: _Ground) -> BatchJobs:
+    return BatchJobs(
+        ledger=ground.ledger,
+        complete=engine.complete,
+        cancel_line=deferred.cancel,
+        read_request=reread_request,
+        snapshot=lambda: engine.snapshot,
+        clock=ground.clock,
+    )
+
+
+def _intake(engine: CompletionEngine, *, clock: Clock) -> "Intake | None":
+    directory = engine.snapshot.settings.inbox.directory
+    if directory is None:
+        return None
+    from aigend.intake.inbox import DirectorySource  # noqa: PLC0415 - optional
+    from aigend.intake.intake import Intake  # noqa: PLC0415 - optional likewise
+
+    def settings() -> InboxSettings:
+        return engine.snapshot.settings.inbox
+
+    return Intake(
+        DirectorySource(directory, settings=settings, clock=clock),
+        complete=engine.complete,
+        codec=WorkLines(lambda: engine.snapshot.settings.limits.request_bytes),
+        settings=settings,
+        clock=clock,
+    )
 
 
 def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], published: PublishedPrices) -> Snapshot:
@@ -209,6 +284,7 @@ def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], publish
     """
     providers = configured_providers(loaded, environ)
     catalog = build_catalog(loaded.settings, configured=tuple(providers))
+    check_downgrades(loaded.settings, catalog)
     priced_as = {name: own.price_provider for name, own in providers.items() if own.price_provider}
     prices = PriceCatalog(
         user=read_prices(loaded.settings.prices.file) if loaded.settings.prices.file else None,
@@ -245,6 +321,11 @@ def price_refresher(parts: Parts, published: PublishedPrices, *, clock: Clock) -
     )
 
 
+def retention(parts: Parts, *, clock: Clock) -> Retention:
+    """Return what archives months that are old enough."""
+    return Retention(parts.ledger, settings=lambda: parts.engine.snapshot.settings.ledger, clock=clock)
+
+
 def make_listener(parts: Parts, control: Control, *, refresher: PriceRefresher, clock: Clock) -> Listener:
     """Return the gRPC server with all services."""
 
@@ -253,13 +334,16 @@ def make_listener(parts: Parts, control: Control, *, refresher: PriceRefresher, 
 
     return Listener(
         completion=CompletionServicer(parts.engine, meter=parts.meter, tracer=parts.tracer, clock=clock),
-        cache=CacheServicer(parts.cache, parts.codec, snapshot),
+        batch_job=BatchJobServicer(parts.batch_jobs, snapshot, clock=clock),
+        cache=CacheServicer(parts.cache, parts.codec, snapshot=snapshot, decisions=parts.prompts.decisions),
         usage=UsageServicer(parts.ledger, snapshot, clock=clock),
         corrections=CorrectionServicer(parts.ledger, snapshot, clock=clock),
         reports=ReportServicer(parts.ledger, snapshot, clock=clock),
+        doctor=DoctorServicer(parts.ledger, snapshot, clock=clock, decisions=parts.prompts.decisions),
+        explain=ExplainServicer(parts.ledger, snapshot, refusals=parts.engine.refusals, decisions=parts.prompts.decisions),
         watch=WatchServicer(
             parts.ledger,
-            load=lambda: (parts.limits.in_flight, parts.limits.queued),
+            load=lambda: (parts.dispatcher.in_flight, parts.dispatcher.queued),
             draining=lambda: parts.engine.draining,
             clock=clock,
         ),

@@ -73,6 +73,14 @@ class Lane(StrEnum):
     DEFERRED = "deferred"
 
 
+class Processing(StrEnum):
+    """At which of a provider's prices a call was run, where it has several."""
+
+    STANDARD = "standard"
+    FLEX = "flex"  # at once, when the provider has room
+    BATCH = "batch"  # through its batch API
+
+
 class CacheMode(StrEnum):
     """How the response cache takes part in a call."""
 

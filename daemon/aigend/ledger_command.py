@@ -1,34 +1,56 @@
 """`aigend ledger`: what is done to a ledger as a file, most of it while no daemon serves it."""
 
+import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from aigend.clock import Clock
 from aigend.config import LoadedSettings
+from aigend.errors import DomainError
+from aigend.ledger import schema
+from aigend.ledger.archive import Archiver, check_archives
+from aigend.ledger.archive_file import ArchiveDamaged
 from aigend.ledger.backup import back_up, put_back
 from aigend.ledger.recovery import set_aside
+from aigend.ledger.retention import archive_directory
 from aigend.ledger.schema import APPLICATION_ID, NEWEST_VERSION
 from aigend.ledger.verify import verify
+from aigend.ledger.windows import usd
 from aigend.storage.files import DatabaseCondition, StorageRefused, examine_database, lock, private_directory
 
 EXIT_OK = 0
+EXIT_USAGE = 64  # EX_USAGE
 EXIT_DAMAGED = 65  # EX_DATAERR
 
 
-def run(action: str, loaded: LoadedSettings, *, clock: Clock, say: Callable[[str], object], copy: Path | None = None) -> int:
-    """Verify, copy or restore a ledger, or set it aside so that a new one begins; return the exit code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What else is asked of an action."""
+
+    copy: Path | None = None  # where a backup goes or comes from
+    before: str = ""  # first month that is not archived, as YYYY-MM
+    dry_run: bool = False  # says what would be archived, and archives nothing
+    archives: bool = False  # the files of archived months are verified too
+
+
+def run(action: str, loaded: LoadedSettings, *, clock: Clock, say: Callable[[str], object], wish: Wish = Wish()) -> int:
+    """Verify, copy, restore or archive a ledger, or set it aside so that a new one begins; return the exit code.
 
     Args:
-        action: `verify`, `repair`, `backup` or `restore`.
+        action: `verify`, `repair`, `backup`, `restore` or `archive`.
         loaded: Says where the ledger lies.
-        clock: Dates what is set aside.
+        clock: Dates what is set aside, and says which months are over.
         say: Prints one line.
-        copy: Where a backup goes or comes from.
+        wish: What else is asked.
 
     Raises:
         StorageRefused: A daemon serves the ledger, or its directory can't be used.
+        DomainError: The month can't be.
     """
+    copy = wish.copy
     folder = private_directory(loaded.places.state_directory, what="state_directory")
     path = folder / "ledger.db"
     if action == "backup" and copy is not None:
@@ -39,13 +61,15 @@ def run(action: str, loaded: LoadedSettings, *, clock: Clock, say: Callable[[str
             return _restore(copy, path, clock=clock, say=say)
         if not path.exists():
             raise StorageRefused(f"ledger {path} does not exist; allowed: a ledger that a daemon has made", path=path)
+        if action == "archive":
+            return _archive(path, loaded, wish, clock=clock, say=say)
         if action == "repair":
             _check_unsound(path)
             for moved in set_aside(path, now=clock.time()):
                 say(f"set aside as {moved}")
             say("the next start begins a new ledger; what was set aside is kept and never read again")
             return EXIT_OK
-        return _verify(loaded, say)
+        return _verify(loaded, say, archives=wish.archives)
     finally:
         held.release()
 
@@ -85,9 +109,44 @@ def _findings(path: Path) -> tuple[str, ...]:
         return (f"it can't be read: {error}",)
 
 
-def _verify(loaded: LoadedSettings, say: Callable[[str], object]) -> int:
+def _archive(path: Path, loaded: LoadedSettings, wish: Wish, *, clock: Clock, say: Callable[[str], object]) -> int:
+    """Archive months of a ledger that nobody serves; a daemon does the same by itself where `ledger.retention_months` is set."""
+    connection = schema.open_writer(path)
+    try:
+
+        async def write(work: Callable[[sqlite3.Connection], object]) -> object:
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                return work(connection)
+
+        directory = archive_directory(loaded.settings.ledger, path.parent)
+        archiver = Archiver(path=path, directory=directory, write=write, clock=clock)
+        if wish.dry_run:
+            for month in asyncio.run(archiver.plan(wish.before)):
+                stays = f", {month.staying_count} of unknown outcome stay" if month.staying_count else ""
+                say(f"{month.month}: {month.attempt_count} attempts, {usd(month.cost_nanos)} USD{stays}")
+            return EXIT_OK
+        for archive in asyncio.run(archiver.run(wish.before)):
+            say(f"{archive.month}: {archive.attempt_count} attempts, {usd(archive.cost_nanos)} USD in {archive.file}")
+        return EXIT_OK
+    except ArchiveDamaged as error:
+        say(str(error))
+        return EXIT_DAMAGED
+    except DomainError as error:
+        raise StorageRefused(f"--{error.text}", path=path, exit_code=EXIT_USAGE) from error
+    finally:
+        connection.close()
+
+
+def _archive_findings(path: Path) -> tuple[str, ...]:
+    with contextlib.closing(schema.connect_reader(path)) as connection:
+        return tuple(check_archives(connection))
+
+
+def _verify(loaded: LoadedSettings, say: Callable[[str], object], *, archives: bool) -> int:
     path = loaded.places.state_directory / "ledger.db"
     findings = _findings(path)
+    findings += _archive_findings(path) if archives and not findings else ()
     for finding in findings:
         say(f"{path}: {finding}")
     if not findings:

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from aigend.assembly import assemble, make_listener, make_snapshot, price_refresher, use_budgets
+from aigend.assembly import assemble, make_listener, make_snapshot, price_refresher, retention, use_budgets
 from aigend.clock import Clock, SystemClock
 from aigend.completion.snapshot import Snapshot
 from aigend.config import FlatSetting, LoadedSettings, SettingsError, load_settings
@@ -72,12 +72,16 @@ def take_locks(loaded: LoadedSettings) -> list[FileLock]:
     places = loaded.places
     for path, what in ((places.state_directory, "state_directory"), (places.cache_directory, "cache_directory")):
         private_directory(path, what=what)
+    if loaded.settings.inbox.directory is not None:
+        private_directory(loaded.settings.inbox.directory, what="inbox.directory")
     if loaded.settings.socket is None:
         private_directory(places.socket.parent, what="the socket's directory")
     check_socket_path(places.socket)
     held: list[FileLock] = []
     try:
         held.append(lock(places.state_directory / "aigend.lock", what=f"state_directory {places.state_directory}"))
+        if loaded.settings.inbox.directory is not None:
+            held.append(lock(loaded.settings.inbox.directory / "inbox.lock", what="inbox.directory"))
         if places.cache_directory != places.state_directory:
             held.append(lock(places.cache_directory / "aigend.lock", what=f"cache_directory {places.cache_directory}"))
         held.append(lock(Path(f"{places.socket}.lock"), what=f"socket {places.socket}"))
@@ -135,12 +139,18 @@ class Daemon:
         report = await self._parts.ledger.open()
         await self._parts.cache.open()
         self._telemetry = await asyncio.to_thread(self._start_telemetry)
+        await self._parts.deferred.start()  # before calls come: an id that waits must be known
+        await self._parts.batch_jobs.start()
+        if self._parts.intake is not None:
+            await self._parts.intake.start()
         await self._listener.start(self._loaded.places.socket)
         self._started_at = self._clock.time()
         self._parts.providers.start_loading()
         self._begin(self._manager.keep_alive())
         self._begin(self._load_prices())
         self._begin(self._refresher.keep_fresh())
+        self._begin(retention(self._parts, clock=self._clock).keep())
+        self._begin(self._parts.learned.keep())
         _settle_memory()
         self._manager.ready(f"serving {self._loaded.places.socket}")
         _log.info(
@@ -158,7 +168,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """Admit no more calls, wait for those inside, and close all files; a second signal cuts the wait short."""
-        self._parts.engine.drain()
+        self._drain_inside()
         self._parts.ledger.budgets.alerts.close()
         self._manager.stopping("draining")
         self._manager.extend_timeout(self._drain_timeout_s + self._loaded.settings.drain.admin_timeout_s + STOP_GRACE_S)
@@ -166,6 +176,10 @@ class Daemon:
         stopping = asyncio.create_task(self._listener.stop(grace_s))
         await self._wait_inside()
         await self._parts.sharing.close()
+        if self._parts.intake is not None:
+            await self._parts.intake.close()
+        await self._parts.batch_jobs.close()
+        await self._parts.deferred.close()
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(stopping), self._loaded.settings.drain.admin_timeout_s)
         await self._listener.stop(0)
@@ -173,6 +187,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._parts.learned.save()
         await self._parts.cache.close()
         await self._parts.ledger.close()
         await self._parts.webhooks.close()
@@ -193,14 +208,19 @@ class Daemon:
             socket_path=str(places.socket),
             state_directory=str(places.state_directory),
             cache_directory=str(places.cache_directory),
-            in_flight=self._parts.limits.in_flight,
-            queued=self._parts.limits.queued,
+            in_flight=self._parts.dispatcher.in_flight,
+            queued=self._parts.dispatcher.queued,
             detached=self._parts.sharing.detached,
             ledger_epoch=self._parts.ledger.epoch,
             ledger_sequence=self._parts.ledger.sequence,
             resident_bytes=_resident_bytes(),
             providers=[self._report(name) for name in self._parts.providers.names],
             budgets=self._parts.ledger.budget_status(self._clock.time()),
+            deferred_waiting=self._parts.deferred.waiting,
+            deferred_submitted=self._parts.deferred.submitted,
+            open_uploads=self._parts.deferred.open_jobs,
+            open_batch_jobs=self._parts.batch_jobs.open,
+            intake_waiting=0 if self._parts.intake is None else self._parts.intake.waiting,
             warnings=(*self._faults, *([failure] if (failure := self._parts.ledger.failure) else ())),
         )
 
@@ -212,9 +232,16 @@ class Daemon:
         """Begin to stop and return how many provider calls are under way."""
         if timeout_s is not None:
             self._drain_timeout_s = timeout_s
-        self._parts.engine.drain()
+        self._drain_inside()
         self._stop_asked.set()
-        return self._parts.limits.in_flight
+        return self._parts.dispatcher.in_flight
+
+    def _drain_inside(self) -> None:
+        """Admit no more calls, take no more work, and send those away who wait for batch jobs."""
+        if self._parts.intake is not None:
+            self._parts.intake.drain()
+        self._parts.engine.drain()
+        self._parts.batch_jobs.drain()
 
     async def reload(self) -> None:
         """Read the settings again and put in force what may change while running; calls under way keep what they have.
@@ -246,8 +273,9 @@ class Daemon:
         return LoadedSettings(settings=settings, origins=origins, path=read.path, places=running.places), waiting
 
     def _put_in_force(self, loaded: LoadedSettings, snapshot: Snapshot) -> None:
-        limits = loaded.settings.limits
-        self._parts.limits.resize(total=limits.total, per_provider=limits.per_provider, queue=limits.queue)
+        self._parts.dispatcher.use(
+            loaded.settings.limits, providers=snapshot.providers, adaptive=loaded.settings.features.adaptive_concurrency
+        )
         use_budgets(self._parts.ledger, loaded)
         self._parts.webhooks.use(loaded.settings.alerts)
         self._parts.health.use(loaded.settings.breaker, enabled=loaded.settings.features.circuit_breaker)
@@ -259,10 +287,16 @@ class Daemon:
 
     async def _wait_inside(self) -> None:
         """Wait for provider calls until they end, the drain's patience ends, or a second signal comes."""
-        waits = [asyncio.create_task(self._parts.sharing.settled()), asyncio.create_task(self._stop_now.wait())]
+        waits = [asyncio.create_task(self._inside()), asyncio.create_task(self._stop_now.wait())]
         await asyncio.wait(waits, timeout=self._drain_timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
+
+    async def _inside(self) -> bool:
+        """Return once no provider call is under way, and no batch job is in the middle of being handed in."""
+        await self._parts.sharing.settled()
+        await self._parts.deferred.handed_in()
+        return True
 
     def _on_stop_signal(self) -> None:
         if self._stop_asked.is_set():
@@ -312,7 +346,9 @@ class Daemon:
             name=name,
             adapter=self._parts.engine.snapshot.providers[name].adapter,
             loaded=self._parts.providers.loaded(name),
-            in_flight=self._parts.limits.in_flight_at(name),
+            in_flight=self._parts.dispatcher.line(name).in_flight,
+            queued=self._parts.dispatcher.queued_at(name),
+            slots=self._parts.dispatcher.line(name).concurrency.value,
             keys=[report for report in self._parts.health.reports() if report.key.provider == name],
         )
 

@@ -16,6 +16,7 @@ from aigend.enums import (
     Lane,
     ModelTier,
     Normalization,
+    Processing,
     ReasoningEffort,
     ResponseFormatType,
     Role,
@@ -48,6 +49,7 @@ __all__ = [
     "Normalization",
     "Part",
     "PartPlace",
+    "Processing",
     "PromptCachePlan",
     "PromptCaching",
     "ReasoningEffort",
@@ -263,6 +265,7 @@ class Caller:
     request_id: str
     accounting: Accounting
     digest_of: Callable[[], bytes] = bytes  # computes `request_digest`, which a hit does not need
+    wire_of: Callable[[], bytes] = bytes  # spells the whole message, for what has to outlive a restart
     deadline: float | None = None  # monotonic clock, seconds
     traceparent: str = ""  # of the span that the call runs in; empty: not traced
 

@@ -51,7 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--max-concurrent", type=_positive, help="requests in flight; more are refused with 429")
     parser.add_argument("--per-minute", type=_positive, help="requests in any 60 seconds; more are refused with 429")
+    parser.add_argument(
+        "--tokens-per-minute", type=_positive, help="tokens of prompts and answers in any 60 seconds; more are refused with 429"
+    )
+    parser.add_argument("--batch-delay-s", type=_positive_float, default=0.0, help="how long batch jobs take")
     parser.add_argument("--prompt-cache", action="store_true", help="bill repeated prefixes of 1,024 tokens and more as cached")
+    parser.add_argument("--trace-rules", action="store_true", help="keep and count marked prefixes as traces are replayed")
     parser.add_argument("--api-key", help="answer 401 to any other key")
     return parser
 

@@ -74,6 +74,7 @@ class Question:
     ] = ()  # UTF-8 bytes of the prompt up to the end of each block; empty: prefixes are kept without marks
     shows_thinking: bool = True  # whether the reasoning is to be seen, where there is any
     cached_content: str = ""  # name of a cache that holds the beginning of the prompt
+    tier: str = ""  # flex where the cheaper one is asked for
 
     @property
     def input_tokens(self) -> int:
@@ -111,6 +112,7 @@ class ModelAnswer:
     tool_calls: tuple[ModelToolCall, ...] = ()
     finish: str = "stop"  # stop, length or tool_calls
     stopped_by: str = ""  # the stop sequence that ended it
+    tier: str = ""  # at which it was served, where that is a cheaper one
     tokens: Tokens = field(default_factory=lambda: Tokens(input=0, output=0))
 
 

@@ -9,18 +9,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from aigen_emulator.batches import Batches
 from aigen_emulator.clock import ClockError, MovableClock
 from aigen_emulator.faults import Fault, FaultError, Script, fault_from
+from aigen_emulator.limits import Gate
 
 
-def control_app(script: Script, clock: MovableClock, stats: Callable[[], dict[str, Any]], models: bytes) -> Starlette:
-    """Return the application for everything that is no completion.
+def control_app(
+    script: Script, clock: MovableClock, stats: Callable[[], dict[str, Any]], models: bytes, *, gate: Gate, batches: Batches
+) -> Starlette:
+    """Return the application for what is no completion.
 
     Args:
         script: The faults in waiting.
         clock: What the rate limit and the prompt caches go by.
         stats: Returns what was served so far.
         models: Body of the list of models.
+        gate: Holds the rate limits.
+        batches: Says how long batch jobs take.
     """
 
     async def put_script(request: Request) -> Response:
@@ -68,11 +74,35 @@ def control_app(script: Script, clock: MovableClock, stats: Callable[[], dict[st
         Route("/emulator/script", delete_script, methods=["DELETE"]),
         Route("/emulator/clock", post_clock, methods=["POST"]),
         Route("/emulator/clock", get_clock, methods=["GET"]),
+        *_bounds(gate, batches),
         Route("/emulator/stats", get_stats),
         Route("/v1/models", get_models),
         Route("/p/{provider}/v1/models", get_models),
     ]
     return Starlette(routes=routes, exception_handlers={404: not_found})
+
+
+def _bounds(gate: Gate, batches: Batches) -> list[Route]:
+    """Return the addresses that set how much the provider takes, and how long its batch jobs take."""
+
+    async def post_limits(request: Request) -> Response:
+        try:
+            gate.limit(json.loads(await request.body()))
+        except ValueError as error:
+            return JSONResponse({"error": {"message": f"the limits are not understood: {error}"}}, status_code=400)
+        return JSONResponse(gate.limits)
+
+    async def post_batches(request: Request) -> Response:
+        try:
+            _set_pace(batches, json.loads(await request.body()))
+        except ValueError as error:
+            return JSONResponse({"error": {"message": f"the pace is not understood: {error}"}}, status_code=400)
+        return JSONResponse({"delay_s": batches.delay_s, "window_s": batches.window_s})
+
+    return [
+        Route("/emulator/limits", post_limits, methods=["POST"]),
+        Route("/emulator/batches", post_batches, methods=["POST"]),
+    ]
 
 
 def _set(clock: MovableClock, asked: Any) -> None:
@@ -84,6 +114,14 @@ def _set(clock: MovableClock, asked: Any) -> None:
         clock.advance(asked["advance_s"])
     if "rate" in asked:
         clock.run(asked["rate"])
+
+
+def _set_pace(batches: Batches, asked: Any) -> None:
+    """Let new batch jobs take `delay_s`, and have `window_s`."""
+    unknown = asked.keys() - {"delay_s", "window_s"} if isinstance(asked, dict) else {repr(asked)}
+    if unknown:
+        raise ValueError(f"it has {min(unknown)}; allowed: an object with delay_s, window_s or both")
+    batches.pace(**asked)
 
 
 def _flat(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 GARBAGE = ("html", "text", "broken_json", "empty", "wrong_shape")
+OPERATIONS = ("upload", "create", "list", "retrieve", "results", "cancel")  # on batch jobs
+TIERS = ("", "default", "standard", "flex")
 USAGES = ("missing", "negative", "absurd", "nan")
 _MARKER = re.compile(r"\[\[fault:([^\]]*)\]\]")
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -27,6 +29,8 @@ class Fault:
     status: int | None = None  # answer with this status
     headers: Mapping[str, str] = field(default_factory=dict)  # added to the answer's
     body: str | None = None  # sent as it is, instead of the provider's own body
+    code: str | None = None  # the provider's code in its own body, where it is not the usual one of that status
+    tier: str = ""  # serve at this tier, whichever was asked for
     retry_after: str | None = None  # the header's value
     delay_ms: int = 0  # wait before the first byte
     hang: bool = False  # accept and never answer
@@ -42,6 +46,7 @@ class Fault:
     model: str = ""  # only for this model
     provider: str = ""  # only for this provider
     contains: str = ""  # only for prompts that contain this
+    on: str = ""  # only for this one of OPERATIONS; "": only for completions, lines of batch jobs among them
 
     @property
     def charges(self) -> bool:
@@ -53,9 +58,9 @@ class Fault:
         """Whether the model begins to answer, whatever becomes of the answer."""
         return self.charges and not self.hang and not self.reset and (self.status is None or self.status < 400)
 
-    def matches(self, *, model: str, provider: str, prompt: str) -> bool:
+    def matches(self, *, model: str, provider: str, prompt: str, on: str = "") -> bool:
         """Return whether the fault is meant for such a request."""
-        return self.model in ("", model) and self.provider in ("", provider) and self.contains in prompt
+        return self.on == on and self.model in ("", model) and self.provider in ("", provider) and self.contains in prompt
 
 
 _FIELDS = {item.name: str(item.type) for item in fields(Fault)}
@@ -73,6 +78,10 @@ def fault_from(values: Mapping[str, Any]) -> Fault:
         raise FaultError(f"fault garbage is {fault.garbage!r}; allowed: {', '.join(GARBAGE)}")
     if fault.usage and fault.usage not in USAGES:
         raise FaultError(f"fault usage is {fault.usage!r}; allowed: {', '.join(USAGES)}")
+    if fault.tier not in TIERS:
+        raise FaultError(f"fault tier is {fault.tier!r}; allowed: {', '.join(TIERS[1:])}")
+    if fault.on and fault.on not in OPERATIONS:
+        raise FaultError(f"fault on is {fault.on!r}; allowed: {', '.join(OPERATIONS)}")
     return fault
 
 
@@ -170,6 +179,12 @@ class Script:
         self.struck += fault is not None
         return fault
 
+    def strike_operation(self, operation: str, *, provider: str) -> Fault | None:
+        """Return the fault that strikes a request about batch jobs: the next one that matches."""
+        fault = self._next(model="", provider=provider, prompt="", on=operation) if self.waiting else None
+        self.struck += fault is not None
+        return fault
+
     def _by_text(self, text: str, seed: int) -> Fault | None:
         fault = parse_fault(text)
         if fault.times is None:
@@ -178,9 +193,9 @@ class Script:
         self._marks[text, seed] = struck + 1
         return fault if struck < fault.times else None
 
-    def _next(self, *, model: str, provider: str, prompt: str) -> Fault | None:
+    def _next(self, *, model: str, provider: str, prompt: str, on: str = "") -> Fault | None:
         for index, fault in enumerate(self.waiting):
-            if not fault.matches(model=model, provider=provider, prompt=prompt):
+            if not fault.matches(model=model, provider=provider, prompt=prompt, on=on):
                 continue
             left = (self._left[index] or 1) - 1
             self._left[index] = left

@@ -1,14 +1,16 @@
 """Doing what a fault says, on the connection and in the answer."""
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from aigen_emulator.answers import ModelAnswer, Question
+from aigen_emulator.batches import Outcome
 from aigen_emulator.exchange import Exchange
 from aigen_emulator.faults import Fault
-from aigen_emulator.wire.port import Wire
+from aigen_emulator.wire.port import RefusalError, Wire
 
 _PIECE = 64  # bytes of a unary answer that count as one event
 _EVENTS = b"text/event-stream; charset=utf-8"
@@ -44,9 +46,43 @@ async def misbehave(exchange: Exchange, wire: Wire, fault: Fault, question: Ques
         await _spoilt(exchange, wire, fault, question, said)
 
 
+async def misbehave_about_jobs(exchange: Exchange, wire: Wire, fault: Fault, body: bytes) -> None:
+    """Send what the fault leaves of an answer about batch jobs."""
+    if fault.hang:
+        await exchange.wait_gone()
+    elif fault.reset:
+        await exchange.reset()
+    elif fault.garbage:
+        await _garbage(exchange, fault, body)
+    elif fault.status is not None and fault.status != 200:
+        await _error(exchange, wire, fault)
+    else:
+        await _spoilt_unary(exchange, fault, body if fault.body is None else fault.body.encode())
+
+
+def line_outcome(wire: Wire, fault: Fault, question: Question, said: ModelAnswer) -> Outcome:
+    """Return what a line of a batch job is answered with: an error of its own, what is no answer, or the answer."""
+    if fault.hang or fault.reset or (fault.status or 200) >= 400:
+        return Outcome(fault.status or 500, json.loads(error_body(wire, fault)))
+    if fault.garbage:
+        return Outcome(200, {"result": "this is another API"})
+    said = replace(said, text=_LONG_WORD * (fault.size // len(_LONG_WORD) + 1)) if fault.size else said
+    return Outcome(200, json.loads(wire.unary(question, said, usage=usage_told(wire, said, fault.usage))))
+
+
+def error_body(wire: Wire, fault: Fault) -> bytes:
+    """Return the body of the error that a fault asks for."""
+    if fault.body is not None:
+        return fault.body.encode()
+    usual = wire.default_refusal(fault.status or 500)
+    if fault.code is not None:
+        usual = RefusalError(usual.status, usual.message, kind=fault.code, code=fault.code)
+    return wire.error(usual)
+
+
 async def _error(exchange: Exchange, wire: Wire, fault: Fault) -> None:
     status = fault.status or 500
-    body = wire.error(wire.default_refusal(status)) if fault.body is None else fault.body.encode()
+    body = error_body(wire, fault)
     content_type = _HTML if body.lstrip().startswith(b"<") else _JSON
     await exchange.respond(status, body, headers=_extra(fault), content_type=content_type)
 

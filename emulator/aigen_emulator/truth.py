@@ -24,6 +24,9 @@ class Charge:
     status: int
     cache_write_5m_tokens: int = 0  # written to the prompt cache for 5 minutes, inside the input's
     cache_write_1h_tokens: int = 0  # likewise for an hour
+    processing: str = "standard"  # at which of the provider's prices: standard, flex or batch
+    job: str = ""  # the batch job that it was a line of
+    custom_id: str = ""  # the line's name there
 
 
 class TruthLog:

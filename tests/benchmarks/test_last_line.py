@@ -12,6 +12,7 @@ from benchmarks.first_chunk import FirstChunk
 from benchmarks.hot_path import CONCURRENCIES, Cells
 from benchmarks.load import Figures
 from benchmarks.miss_path import Miss
+from benchmarks.phase_two import PhaseTwo
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 CALLERS = '{"1": 0, "16": 0, "64": 0}'
@@ -41,8 +42,25 @@ def canned() -> Measured:
         emulator_rps_64=3_000.0,
     )
     stream = FirstChunk(sdk_p50_us=24_800.0, daemon_p50_us=26_400.0, added_p50_us=1_600.0)
+    phase = PhaseTwo(
+        sequential_ms=2_827.2,
+        gather_ms=361.3,
+        aigen_ms=370.2,
+        overhead_percent=2.84,
+        lone_queue_p50_us=29.0,
+        lone_queue_p99_us=49.0,
+    )
     books = Bookkeeping(p50_us=250.0, p99_us=600.0)
-    return Measured(cells=cells, disk_us=890.4, client_us=18.04, memory=memory, miss=miss, stream=stream, books=books)
+    return Measured(
+        cells=cells,
+        disk_us=890.4,
+        client_us=18.04,
+        memory=memory,
+        miss=miss,
+        stream=stream,
+        phase_two=phase,
+        books=books,
+    )
 
 
 def paths(figures: object, path: str = "") -> Iterator[str]:
@@ -79,4 +97,5 @@ def test_figures_are_those_of_the_run():
     assert figures["ratio"] == {"repeat": {"1": 0.9, "16": 0.9, "64": 0.9}, "new_bytes": {"1": 0.7, "16": 0.7, "64": 0.7}}
     assert (figures["disk_hit_p50_us"], figures["client_added_us"], figures["sent_calls"]) == (890, 18.0, 42)
     assert figures["stream"] == {"added_p50_us": 1_600}
+    assert (figures["phase_two"]["overhead_percent"], figures["phase_two"]["lone_queue_p50_us"]) == (2.8, 29.0)
     assert figures["miss"] == {"added_p50_us": 2_300, "throughput_ratio": 0.5}

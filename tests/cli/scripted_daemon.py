@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from aigen.v1 import budget_pb2, cache_pb2, completion_pb2, daemon_pb2, model_pb2, usage_pb2
+from aigen.v1 import batch_job_pb2, budget_pb2, cache_pb2, completion_pb2, daemon_pb2, model_pb2, usage_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-FILES = (budget_pb2, completion_pb2, cache_pb2, usage_pb2, model_pb2, daemon_pb2)
+FILES = (batch_job_pb2, budget_pb2, completion_pb2, cache_pb2, usage_pb2, model_pb2, daemon_pb2)
 Answer = Message | Exception | Callable[[Any], Message]
 
 

@@ -1,13 +1,16 @@
 """What corrections, exports, reports, savings and prices show and ask for at the command line, and `--csv` on every table."""
 
 import csv
+import inspect
 import io
 import json
 from datetime import UTC, datetime
 
 import aigen
 import pytest
-from aigen.v1 import cache_pb2, daemon_pb2, model_pb2, usage_pb2
+import typer
+from aigen.v1 import cache_pb2, daemon_pb2, message_pb2, model_pb2, usage_pb2
+from aigenctl.app import app
 from aigenctl.columns import header
 from aigenctl.currency import Currency, chosen
 from aigenctl.exits import Exit
@@ -16,7 +19,7 @@ ENTRY = usage_pb2.LedgerEntry(
     id="7",
     request_id="r-7",
     attempt_number=1,
-    state=usage_pb2.ATTEMPT_STATE_SETTLED,
+    state=message_pb2.ATTEMPT_STATE_SETTLED,
     provider="openai",
     model="gpt-4o|mini",
     session="run-1",
@@ -55,7 +58,7 @@ def test_unknown_lists_what_is_unknown(daemon, run):
     """Only entries of unknown outcome are asked for."""
     daemon.answers["ListLedgerEntries"] = usage_pb2.ListLedgerEntriesResponse(entries=[ENTRY])
     assert lines(run("ledger", "unknown", "--csv").stdout)[0]["id"] == "7"
-    assert list(daemon.asked["ListLedgerEntries"][0].states) == [usage_pb2.ATTEMPT_STATE_UNKNOWN]
+    assert list(daemon.asked["ListLedgerEntries"][0].states) == [message_pb2.ATTEMPT_STATE_UNKNOWN]
     assert "gpt-4o|mini" in run("ledger", "unknown").stdout
     assert json.loads(run("ledger", "unknown", "--json").stdout)["entries"][0]["id"] == "7"
 
@@ -63,7 +66,7 @@ def test_unknown_lists_what_is_unknown(daemon, run):
 def test_settle_and_release_say_what_is_booked(daemon, run):
     """Cost, tokens and note travel; the entry as it stands is said."""
     daemon.answers["SettleLedgerEntry"] = usage_pb2.SettleLedgerEntryResponse(entry=ENTRY)
-    released = usage_pb2.LedgerEntry(id="7", state=usage_pb2.ATTEMPT_STATE_RELEASED, cost_usd_nanos=0)
+    released = usage_pb2.LedgerEntry(id="7", state=message_pb2.ATTEMPT_STATE_RELEASED, cost_usd_nanos=0)
     daemon.answers["ReleaseLedgerEntry"] = usage_pb2.ReleaseLedgerEntryResponse(entry=released)
     assert run("ledger", "settle", "7", "--cost", "2.000000001", "--note", "bill").stdout == "Entry 7 is settled: $2.00.\n"
     asked = daemon.asked["SettleLedgerEntry"][0]
@@ -183,9 +186,15 @@ def test_prices_are_listed_and_refreshed(daemon, run):
         ("cache", "stats"),
         ("models", "list"),
         ("models", "policy"),
+        ("models",),
         ("presets",),
         ("ledger", "list"),
+        ("ledger", "reprice", "--dry-run"),
+        ("budget", "show", "team"),
+        ("complete", "hello", "--estimate"),
         ("config", "show"),
+        ("config",),
+        ("status",),
     ],
     ids=" ".join,
 )
@@ -196,6 +205,27 @@ def test_every_table_is_csv_too(daemon, run, words):
     assert result.exit_code == 0, result.stderr
     assert len(result.stdout.splitlines()[0].split(",")) > 2
     assert run(*words, "--csv", "--json").exit_code == Exit.USAGE
+
+
+WITHOUT_ROWS = {  # they show one thing as facts, or what they did
+    *("budget set", "cache clear", "cache show", "explain", "models show", "prices refresh"),
+    *("job submit", "job show", "job cancel"),
+}
+
+
+def shown_by(command, path=()):
+    """Yield every command that shows something made by `render`: its words, and its options."""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from shown_by(inner, (*path, name))
+    if command.callback is not None and "render.show(" in inspect.getsource(inspect.unwrap(command.callback)):
+        yield " ".join(path), {option for parameter in command.params for option in parameter.opts}
+
+
+def test_every_command_that_shows_a_table_has_csv():
+    """Whatever is shown as a table can be had as CSV."""
+    shown = dict(shown_by(typer.main.get_command(app)))
+    assert len(shown) > 15
+    assert {words for words, options in shown.items() if "--csv" not in options} <= WITHOUT_ROWS
 
 
 def test_amounts_stand_twice_in_csv():

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from aigen.v1 import cache_pb2, completion_pb2, daemon_pb2, model_pb2, usage_pb2
+from aigen.v1 import cache_pb2, completion_pb2, daemon_pb2, message_pb2, model_pb2, usage_pb2
 from aigenctl.exits import Exit
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -84,9 +84,10 @@ def test_stats_says_what_no_sum_holds(daemon, run):
     for part in (
         "Saved by cache: $0.05 in 1 call",
         "p90 512.0 ms",
-        "1 attempt, at most $0.02 on top",
+        "1 attempt, at most",
         "2 calls, in no sum",
-        "$0.0010 of the cost",
+        "$0.0010 of the cost (0.3%)",
+        "$0.02 on top (6.3% of both)",
     ):
         assert part in shown
 
@@ -130,6 +131,26 @@ def test_stats_asks_for_what_was_typed(daemon, run):
     assert list(asked.group_by) == [usage_pb2.GROUP_BY_AGENT, usage_pb2.GROUP_BY_LABEL]
     expected = usage_pb2.UsageFilter(provider="p", model="m", agent="a", service="s", phase="2", task="t", labels={"team": "a"})
     assert (asked.time_zone, asked.label_key, asked.filter) == ("Asia/Seoul", "team", expected)
+
+
+def test_stats_of_a_session(daemon, run):
+    """`--period session` is all of the named session, else of the session of the newest charge that has one."""
+    daemon.answers["ListLedgerEntries"] = usage_pb2.ListLedgerEntriesResponse(
+        entries=[{"id": "3"}, {"id": "2", "session": "run-2"}, {"id": "1", "session": "run-1"}]
+    )
+    assert rows_of(run("stats", "--period", "session").stdout)[1:3] == [["Session: run-2"], ["Period:  session ()"]]
+    run("stats", "--period", "session", "--session", "run-1")
+    assert [asked.filter.session for asked in daemon.asked["GetStats"]] == ["run-2", "run-1"]
+    assert {asked.period for asked in daemon.asked["GetStats"]} == {usage_pb2.PERIOD_UNSPECIFIED}
+
+
+def test_stats_of_no_session_is_refused(daemon, run):
+    """Where no charge has a session, the error says how to name one."""
+    daemon.answers["ListLedgerEntries"] = usage_pb2.ListLedgerEntriesResponse(entries=[{"id": "3"}])
+    found = run("stats", "--period", "session")
+    assert found.exit_code == Exit.NOT_FOUND
+    assert "name one with --session" in found.stderr
+    assert run("stats", "--period", "session", "--since", "1h").exit_code == Exit.USAGE
 
 
 def test_ages_count_back_from_now(daemon, run):
@@ -238,6 +259,22 @@ def test_cache_list_stops_at_its_limit(daemon, run):
     assert (len(whole["entries"]), whole["more"]) == (5, False)
 
 
+def test_cache_prefixes_shows_what_was_decided(daemon, run):
+    """One row a decision with its reason, as a table, as JSON and as CSV."""
+    row = cache_pb2.PrefixDecision(
+        provider="anthropic", model="m", prefix="ab12", tokens=5_000, mark_count=1, ttl_seconds=300, reason="comes again",
+        expected_gain_usd_nanos=5_000_000, decision="adaptive",
+    )  # fmt: skip
+    daemon.answers["ListPrefixDecisions"] = cache_pb2.ListPrefixDecisionsResponse(decisions=[row, cache_pb2.PrefixDecision()])
+    shown = run("cache", "prefixes", "--model", "m").stdout
+    assert all(word in shown for word in ("ab12", "5,000", "300 s", "$0.0050", "adaptive"))
+    assert daemon.asked["ListPrefixDecisions"][0].model == "m"
+    (decision, _) = json.loads(run("cache", "prefixes", "--json").stdout)["decisions"]
+    assert decision["reason"] == "comes again"
+    assert "comes again" in run("cache", "prefixes", "--csv").stdout
+    assert "There are more" in run("cache", "prefixes", "--limit", "1").stdout
+
+
 def test_names_are_shown_as_they_are(daemon, run):
     """A name that looks like markup or steers a terminal is shown, not obeyed."""
     hostile = cache_pb2.CacheEntry(key=b"k" * 32, provider="[red]p[/red]", model="m\x1b[2J")
@@ -285,7 +322,7 @@ def test_ledger_list_shows_charges(daemon, run):
     assert "≤ $0.02" in shown
     assert next(row for row in rows_of(shown) if "google" in row)[8:11] == ["-", "-", "$0.00"]
     asked = daemon.asked["ListLedgerEntries"][0]
-    assert list(asked.states) == [usage_pb2.ATTEMPT_STATE_SETTLED, usage_pb2.ATTEMPT_STATE_UNKNOWN]
+    assert list(asked.states) == [message_pb2.ATTEMPT_STATE_SETTLED, message_pb2.ATTEMPT_STATE_UNKNOWN]
     assert (asked.request_id, asked.filter.session) == ("r1", "s")
     entries = json.loads(run("ledger", "list", "--json").stdout)["entries"]
     assert [item["cost_usd"] for item in entries] == ["0.005000000", None, None]
@@ -339,7 +376,15 @@ STATUS = daemon_pb2.GetStatusResponse(
     state="DAEMON_STATE_SERVING",
     in_flight_count=3,
     providers=[
-        {"name": "openai", "adapter": "openai", "loaded": True, "in_flight_count": 2, "keys": [{"number": 1, "circuit": "closed"}]},
+        {
+            "name": "openai",
+            "adapter": "openai",
+            "loaded": True,
+            "in_flight_count": 2,
+            "queued_count": 7,
+            "slot_count": 5,
+            "keys": [{"number": 1, "circuit": "closed"}],
+        },
         {
             "name": "google",
             "adapter": "gemini",
@@ -360,13 +405,22 @@ def test_status_shows_providers_and_budgets(daemon, run):
     """State, warnings, providers and budgets are shown."""
     daemon.answers["GetStatus"] = STATUS
     shown = run("status").stdout
-    assert ["openai", "openai", "yes", "2", "-"] in rows_of(shown)
+    assert ["openai", "openai", "yes", "2 of 5", "7", "-"] in rows_of(shown)
     why = "key 1 (refused; tried again in 12 s), key 3 (failed 5 times; tried again in 0 s)"
-    assert ["google", "gemini", "no", "0", why] in rows_of(shown)
+    assert ["google", "gemini", "no", "0 of 0", "0", why] in rows_of(shown)
     assert ["demo", "2026-11-21", "refuse", "$1.00", "$0.25", "$0.00", "-"] in rows_of(shown)
     assert "SERVING" in shown
     assert "prices are old" in shown
     assert json.loads(run("status", "--json").stdout)["budgets"][0]["limit_usd"] == "1.000000000"
+
+
+def test_status_as_csv_has_a_line_a_provider_and_a_budget(daemon, run):
+    """Both tables stand below one header, told apart by their section."""
+    daemon.answers["GetStatus"] = STATUS
+    read = list(csv.DictReader(io.StringIO(run("status", "--csv").stdout)))
+    assert [(row["section"], row["name"]) for row in read] == [("provider", "openai"), ("provider", "google"), ("budget", "demo")]
+    assert (read[0]["in_flight_count"], read[0]["slot_count"], read[0]["loaded"], read[0]["window"]) == ("2", "5", "true", "")
+    assert (read[2]["window"], read[2]["limit_usd_nanos"], read[2]["adapter"]) == ("2026-11-21", "1000000000", "")
 
 
 def test_fresh_daemon_has_no_tables(daemon, run):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -27,11 +28,13 @@ def test_five_lines_from_import_to_answer(daemon: FakeDaemon, monkeypatch: pytes
 
 
 def test_request_id_is_a_new_uuid_for_each_call(daemon: FakeDaemon, client: aigen.Client):
-    """Without an id of the caller's, each call has its own random UUID, which comes back in the answer."""
+    """Without an id of the caller's, each call has its own UUID, which begins with the time and comes back in the answer."""
     answers = [client.complete("hi") for _ in range(3)]
     ids = [call.request_id for call in daemon.calls]
     assert len(set(ids)) == 3
-    assert all(str(uuid.UUID(given)) == given and uuid.UUID(given).version == 4 for given in ids)
+    assert all(str(uuid.UUID(given)) == given and uuid.UUID(given).version == 7 for given in ids)
+    assert all(uuid.UUID(given).variant == uuid.RFC_4122 for given in ids)
+    assert abs((uuid.UUID(ids[0]).int >> 80) / 1e3 - time.time()) < 60
     assert [answer.request_id for answer in answers] == ids
 
 

@@ -36,6 +36,7 @@ EXPECTED = {
     "PROVIDER_REFUSED": aigen.ProviderRefused,
     "OUTCOME_UNKNOWN": aigen.OutcomeUnknown,
     "REPLY_GONE": aigen.OutcomeUnknown,
+    "JOB_CANCELLED": aigen.RequestRefused,
     "STORAGE_FULL": aigen.DaemonFault,
     "STORAGE_DAMAGED": aigen.DaemonFault,
     "DAEMON_FAULT": aigen.DaemonFault,

@@ -264,6 +264,17 @@ def test_cache(daemon: FakeDaemon, call: Call):
     assert not asked[5].filter.HasField("older_than")
 
 
+def test_prefix_decisions(daemon: FakeDaemon, call: Call):
+    """Decisions about prompt caches are asked for by route and service, and read with their amounts."""
+    row = cache_pb2.PrefixDecision(create_time=STAMP, prefix="ab", mark_count=2, ttl_seconds=300, expected_gain_usd_nanos=8)
+    daemon.respond("ListPrefixDecisions", cache_pb2.ListPrefixDecisionsResponse(decisions=[row]))
+    (listed,) = call("prefix_decisions", provider="anthropic", model="m", service="s")
+    assert (listed.prefix, listed.mark_count, listed.ttl_seconds, listed.create_time) == ("ab", 2, 300, MOMENT)
+    assert (listed.expected_gain_usd, listed.premium_usd_nanos) == (Decimal("8E-9"), 0)
+    asked = daemon.calls[0].request
+    assert (asked.provider, asked.model, asked.service) == ("anthropic", "m", "s")
+
+
 def test_an_empty_filter_clears_all(daemon: FakeDaemon, call: Call):
     """Without a filter the request holds none, and zero seconds is a filter."""
     call("clear_cache")

@@ -11,6 +11,9 @@ from aigend.ledger.budgets import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.storage.files import lock
 
+from tests.daemon.ledger.ledger_calls import NOW, intent, opened, settlement
+from tests.fakes import FakeClock
+
 
 @pytest.fixture
 async def state(tmp_path: Path) -> Path:
@@ -80,3 +83,55 @@ def test_served_ledger_is_left_alone(state: Path, capsys: pytest.CaptureFixture[
     finally:
         held.release()
     assert (state / "ledger.db").exists()
+
+
+class TestArchive:
+    """`aigend ledger archive` and `verify --archives`."""
+
+    @pytest.fixture
+    async def old(self, tmp_path: Path) -> Path:
+        """A state directory whose ledger holds a call of January."""
+        folder = tmp_path / "old"
+        folder.mkdir(mode=0o700)
+        clock = FakeClock(NOW)
+        async with opened(folder, clock=clock) as ledger:
+            for name in ("a", "b", "c"):
+                await ledger.settle(await ledger.reserve(intent(name)), settlement(nanos=700, reply=b""))
+                clock.jump(20 * 86_400.0)
+        return folder
+
+    def _run(self, state: Path, *words: str) -> int:
+        return main(["ledger", *words], {"AIGEND_STATE_DIRECTORY": str(state), "HOME": str(state)})
+
+    def test_a_plan_and_then_the_archive(self, old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """What would go is said, then goes, and both ledger and files verify."""
+        assert self._run(old, "archive", "--before", "2026-02", "--dry-run") == 0
+        assert "2026-01: 2 attempts" in capsys.readouterr().out
+        assert self._run(old, "archive", "--before", "2026-02") == 0
+        file = old / "archive" / "ledger-2026-01.jsonl.gz"
+        assert f"in {file}" in capsys.readouterr().out
+        assert self._run(old, "verify", "--archives") == 0
+        file.write_bytes(file.read_bytes()[:-20])
+        assert self._run(old, "verify") == 0
+        assert self._run(old, "verify", "--archives") == 65
+        assert str(file) in capsys.readouterr().out
+
+    def test_a_file_that_was_changed_stops_it(self, old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A run that finds another file than it wrote takes nothing out."""
+        assert self._run(old, "archive", "--before", "2026-02") == 0
+        with sqlite3.connect(old / "ledger.db") as connection:
+            connection.execute("UPDATE archive SET state = 'written', size_bytes = size_bytes, cost_nanos = 1")
+        assert self._run(old, "archive", "--before", "2026-02") == 65
+        assert "nothing is taken out" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("month", ["2999-01", "soon"])
+    def test_a_month_that_can_not_be_is_wrong_usage(self, old: Path, month: str, capsys: pytest.CaptureFixture[str]) -> None:
+        """The month that runs, and what is no month, are refused by name."""
+        assert self._run(old, "archive", "--before", month) == 64
+        assert "--before is" in capsys.readouterr().err
+
+    def test_a_ledger_that_is_served_is_left_alone(self, old: Path) -> None:
+        """A daemon archives by itself; nobody else writes beside it."""
+        held = lock(old / "aigend.lock", what="it")
+        assert self._run(old, "archive", "--before", "2026-02") == 75
+        held.release()

@@ -164,7 +164,7 @@ async def test_reload_puts_new_settings_in_force(house: House, emulator: Running
     write_settings(house.folder, emulator.base_url, providers=other, **changes)
     os.kill(os.getpid(), signal.SIGHUP)
     parts = house.daemon._parts
-    await eventually(lambda: parts.limits.total == 7)
+    await eventually(lambda: parts.dispatcher.limits.total == 7)
     assert (await house.client.complete("who", agent="helper")).cache_outcome == "miss"
     status = await house.client.status()
     assert [provider.name for provider in status.providers] == ["openai", "second"]

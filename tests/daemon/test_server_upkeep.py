@@ -22,14 +22,12 @@ async def house(tmp_path: Path, emulator: RunningEmulator) -> AsyncIterator[Hous
 async def test_reloads_leave_no_tasks_behind(house: House) -> None:
     """However often the settings are read again, no finished task is kept."""
     await asyncio.sleep(0)
-    before = len(house.daemon._tasks)
+    standing = set(house.daemon._tasks)
     for _ in range(5):
         house.daemon._on_reload_signal()
-        await asyncio.gather(
-            *(task for task in house.daemon._tasks if task.get_coro().__name__ not in ("keep_alive", "keep_fresh"))
-        )
+        await asyncio.gather(*(house.daemon._tasks - standing))
     await asyncio.sleep(0)
-    assert len(house.daemon._tasks) <= before
+    assert house.daemon._tasks <= standing
 
 
 async def test_warnings_are_bounded_and_said_once(house: House) -> None:

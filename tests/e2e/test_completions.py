@@ -311,5 +311,5 @@ def test_unknown_field_is_refused_by_name(channel: grpc.Channel):
 def test_unknown_method_is_unimplemented(channel: grpc.Channel):
     """An RPC that is not built says so."""
     with pytest.raises(grpc.RpcError) as met:
-        channel.unary_unary("/aigen.v1.CompletionService/ExplainCompletion")(b"")
+        channel.unary_unary("/aigen.v1.CompletionService/RateCompletion")(b"")
     assert met.value.code() is grpc.StatusCode.UNIMPLEMENTED

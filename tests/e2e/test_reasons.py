@@ -224,7 +224,8 @@ ELSEWHERE = {
     "STORAGE_DAMAGED",
     "DRAINING",
     "DAEMON_FAULT",
-}  # below, and in tests/daemon/test_server.py
+    "JOB_CANCELLED",
+}  # below, in tests/daemon/test_server.py and in tests/daemon/rpc/test_batch_job.py
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from aigen_emulator.answers import PrefixMark, Question
 from aigen_emulator.clock import MovableClock
-from aigen_emulator.prompt_cache import CacheUse, MarkedPromptCache
+from aigen_emulator.prompt_cache import CacheUse, MarkedPromptCache, PromptCache
 
 from tests.fakes import FakeClock
 
@@ -154,3 +154,26 @@ def test_the_longest_unused_is_forgotten() -> None:
     assert len(bench.cache) == 2
     assert bench.ask(question(words(2_000, "c"), marks={0: 300}))[0] == 2_000
     assert bench.ask(question(words(2_000, "a"), marks={0: 300}))[0] == 0
+
+
+def test_what_is_kept_unasked_can_be_read_once_the_answer_has_begun() -> None:
+    """Without marks, too, two requests at once read nothing; who comes after the first answer has begun reads."""
+    cache = PromptCache(FakeClock().monotonic)
+    prompt = "p" * 8_192
+    first, second = cache.look(prompt, owner=OWNER), cache.look(prompt, owner=OWNER)
+    assert (first.read, second.read) == (0, 0)
+    cache.begin(first)
+    assert cache.look(prompt, owner=OWNER).read == 2_048
+
+
+def test_what_is_kept_unasked_ends_five_minutes_after_its_last_use() -> None:
+    """A prefix without marks lives on with each request that reads it, and is forgotten otherwise."""
+    clock = FakeClock()
+    cache = PromptCache(clock.monotonic)
+    prompt = "p" * 8_192
+    cache.begin(cache.look(prompt, owner=OWNER))
+    for _ in range(3):
+        clock.advance(299)
+        assert cache.look(prompt, owner=OWNER).read == 2_048
+    clock.advance(300)
+    assert cache.look(prompt, owner=OWNER).read == 0

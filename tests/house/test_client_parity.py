@@ -16,11 +16,14 @@ def public(kind: type) -> dict[str, inspect.Signature]:
 EXPECTED = {
     *("set_budget", "budgets", "budget", "delete_budget", "budget_status", "pause_budget", "resume_budget"),
     *("alerts", "watch_alerts", "watch_usage"),
+    *("create_batch_job", "batch_job", "batch_jobs", "cancel_batch_job", "batch_job_results"),
     *("export_ledger", "record_usage", "settle_entry", "release_entry", "reprice_ledger", "report", "prices", "refresh_prices"),
     *("complete", "stream", "complete_many", "estimate", "stats", "ledger_entries", "clear_cache", "cache_stats"),
+    *("explain", "diagnose_prompt_cache", "ledger_archives"),
     *(
         "cache_entries",
         "cache_entry",
+        "prefix_decisions",
         "models",
         "model",
         "service_policies",

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from aigend.errors import Reason
 from aigend.ledger.verify import verify
 
@@ -56,7 +57,10 @@ asyncio.run(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "closes"))
 
 def power_cuts(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, object]:
     """Return what some power cuts found."""
-    main([*arguments, "--calls", "120"])
+    try:
+        main([*arguments, "--calls", "120"])
+    finally:
+        structlog.reset_defaults()  # the command keeps quiet, which other tests must not
     found: dict[str, object] = json.loads(capsys.readouterr().out.splitlines()[-1])
     return found
 

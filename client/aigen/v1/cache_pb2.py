@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61igen/v1/cache.proto\x12\x08\x61igen.v1\x1a\x19\x61igen/v1/completion.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\x0b\x43\x61\x63heFilter\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07service\x18\x05 \x01(\t\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12-\n\nolder_than\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nkey_prefix\x18\x08 \x01(\t\"\xfa\x02\n\nCacheEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12\x0f\n\x07service\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thit_count\x18\x0c \x01(\x03\x12$\n\x17saved_per_hit_usd_nanos\x18\r \x01(\x03H\x00\x88\x01\x01\x42\x1a\n\x18_saved_per_hit_usd_nanos\"\x16\n\x14GetCacheStatsRequest\"\xb3\x02\n\x15GetCacheStatsResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x16\n\x0emax_size_bytes\x18\x03 \x01(\x03\x12\x11\n\thit_count\x18\x04 \x01(\x03\x12\x12\n\nmiss_count\x18\x05 \x01(\x03\x12\x16\n\x0e\x65viction_count\x18\x06 \x01(\x03\x12\x18\n\x10\x65xpiration_count\x18\x07 \x01(\x03\x12 \n\x13mean_hit_latency_us\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12memory_entry_count\x18\t \x01(\x03\x12\x19\n\x11memory_size_bytes\x18\n \x01(\x03\x12\x0f\n\x07storing\x18\x0b \x01(\x08\x42\x16\n\x14_mean_hit_latency_us\"g\n\x17ListCacheEntriesRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.CacheFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x18ListCacheEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.aigen.v1.CacheEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x14GetCacheEntryRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"j\n\x15GetCacheEntryResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.aigen.v1.CacheEntry\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x1a.aigen.v1.CompleteResponse\"Q\n\x11\x43learCacheRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.CacheFilter\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"=\n\x12\x43learCacheResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x32\xd6\x02\n\x0c\x43\x61\x63heService\x12P\n\rGetCacheStats\x12\x1e.aigen.v1.GetCacheStatsRequest\x1a\x1f.aigen.v1.GetCacheStatsResponse\x12Y\n\x10ListCacheEntries\x12!.aigen.v1.ListCacheEntriesRequest\x1a\".aigen.v1.ListCacheEntriesResponse\x12P\n\rGetCacheEntry\x12\x1e.aigen.v1.GetCacheEntryRequest\x1a\x1f.aigen.v1.GetCacheEntryResponse\x12G\n\nClearCache\x12\x1b.aigen.v1.ClearCacheRequest\x1a\x1c.aigen.v1.ClearCacheResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61igen/v1/cache.proto\x12\x08\x61igen.v1\x1a\x19\x61igen/v1/completion.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\x0b\x43\x61\x63heFilter\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x61gent\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\x12\x0f\n\x07service\x18\x05 \x01(\t\x12\x11\n\tnamespace\x18\x06 \x01(\t\x12-\n\nolder_than\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nkey_prefix\x18\x08 \x01(\t\"\xfa\x02\n\nCacheEntry\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05\x61gent\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12\x0f\n\x07service\x18\x06 \x01(\t\x12\x11\n\tnamespace\x18\x07 \x01(\t\x12\x12\n\nsize_bytes\x18\x08 \x01(\x03\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\thit_count\x18\x0c \x01(\x03\x12$\n\x17saved_per_hit_usd_nanos\x18\r \x01(\x03H\x00\x88\x01\x01\x42\x1a\n\x18_saved_per_hit_usd_nanos\"\xae\x02\n\x0ePrefixDecision\x12/\n\x0b\x63reate_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08provider\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0f\n\x07service\x18\x05 \x01(\t\x12\x10\n\x08\x64\x65\x63ision\x18\x06 \x01(\t\x12\x0e\n\x06prefix\x18\x07 \x01(\t\x12\x0e\n\x06tokens\x18\x08 \x01(\x03\x12\x12\n\nmark_count\x18\t \x01(\x05\x12\x13\n\x0bttl_seconds\x18\n \x01(\x05\x12\x0e\n\x06reason\x18\x0b \x01(\t\x12\x1f\n\x17\x65xpected_gain_usd_nanos\x18\x0c \x01(\x03\x12\x19\n\x11premium_usd_nanos\x18\r \x01(\x03\"\x16\n\x14GetCacheStatsRequest\"\xb3\x02\n\x15GetCacheStatsResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x16\n\x0emax_size_bytes\x18\x03 \x01(\x03\x12\x11\n\thit_count\x18\x04 \x01(\x03\x12\x12\n\nmiss_count\x18\x05 \x01(\x03\x12\x16\n\x0e\x65viction_count\x18\x06 \x01(\x03\x12\x18\n\x10\x65xpiration_count\x18\x07 \x01(\x03\x12 \n\x13mean_hit_latency_us\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12memory_entry_count\x18\t \x01(\x03\x12\x19\n\x11memory_size_bytes\x18\n \x01(\x03\x12\x0f\n\x07storing\x18\x0b \x01(\x08\x42\x16\n\x14_mean_hit_latency_us\"g\n\x17ListCacheEntriesRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.CacheFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x18ListCacheEntriesResponse\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.aigen.v1.CacheEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x14GetCacheEntryRequest\x12\x0b\n\x03key\x18\x01 \x01(\x0c\"j\n\x15GetCacheEntryResponse\x12#\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x14.aigen.v1.CacheEntry\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x1a.aigen.v1.CompleteResponse\"Q\n\x11\x43learCacheRequest\x12%\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x15.aigen.v1.CacheFilter\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\"=\n\x12\x43learCacheResponse\x12\x13\n\x0b\x65ntry_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"u\n\x1aListPrefixDecisionsRequest\x12\x10\n\x08provider\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07service\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"c\n\x1bListPrefixDecisionsResponse\x12+\n\tdecisions\x18\x01 \x03(\x0b\x32\x18.aigen.v1.PrefixDecision\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xba\x03\n\x0c\x43\x61\x63heService\x12P\n\rGetCacheStats\x12\x1e.aigen.v1.GetCacheStatsRequest\x1a\x1f.aigen.v1.GetCacheStatsResponse\x12Y\n\x10ListCacheEntries\x12!.aigen.v1.ListCacheEntriesRequest\x1a\".aigen.v1.ListCacheEntriesResponse\x12P\n\rGetCacheEntry\x12\x1e.aigen.v1.GetCacheEntryRequest\x1a\x1f.aigen.v1.GetCacheEntryResponse\x12G\n\nClearCache\x12\x1b.aigen.v1.ClearCacheRequest\x1a\x1c.aigen.v1.ClearCacheResponse\x12\x62\n\x13ListPrefixDecisions\x12$.aigen.v1.ListPrefixDecisionsRequest\x1a%.aigen.v1.ListPrefixDecisionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,22 +38,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CACHEFILTER']._serialized_end=306
   _globals['_CACHEENTRY']._serialized_start=309
   _globals['_CACHEENTRY']._serialized_end=687
-  _globals['_GETCACHESTATSREQUEST']._serialized_start=689
-  _globals['_GETCACHESTATSREQUEST']._serialized_end=711
-  _globals['_GETCACHESTATSRESPONSE']._serialized_start=714
-  _globals['_GETCACHESTATSRESPONSE']._serialized_end=1021
-  _globals['_LISTCACHEENTRIESREQUEST']._serialized_start=1023
-  _globals['_LISTCACHEENTRIESREQUEST']._serialized_end=1126
-  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_start=1128
-  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_end=1218
-  _globals['_GETCACHEENTRYREQUEST']._serialized_start=1220
-  _globals['_GETCACHEENTRYREQUEST']._serialized_end=1255
-  _globals['_GETCACHEENTRYRESPONSE']._serialized_start=1257
-  _globals['_GETCACHEENTRYRESPONSE']._serialized_end=1363
-  _globals['_CLEARCACHEREQUEST']._serialized_start=1365
-  _globals['_CLEARCACHEREQUEST']._serialized_end=1446
-  _globals['_CLEARCACHERESPONSE']._serialized_start=1448
-  _globals['_CLEARCACHERESPONSE']._serialized_end=1509
-  _globals['_CACHESERVICE']._serialized_start=1512
-  _globals['_CACHESERVICE']._serialized_end=1854
+  _globals['_PREFIXDECISION']._serialized_start=690
+  _globals['_PREFIXDECISION']._serialized_end=992
+  _globals['_GETCACHESTATSREQUEST']._serialized_start=994
+  _globals['_GETCACHESTATSREQUEST']._serialized_end=1016
+  _globals['_GETCACHESTATSRESPONSE']._serialized_start=1019
+  _globals['_GETCACHESTATSRESPONSE']._serialized_end=1326
+  _globals['_LISTCACHEENTRIESREQUEST']._serialized_start=1328
+  _globals['_LISTCACHEENTRIESREQUEST']._serialized_end=1431
+  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_start=1433
+  _globals['_LISTCACHEENTRIESRESPONSE']._serialized_end=1523
+  _globals['_GETCACHEENTRYREQUEST']._serialized_start=1525
+  _globals['_GETCACHEENTRYREQUEST']._serialized_end=1560
+  _globals['_GETCACHEENTRYRESPONSE']._serialized_start=1562
+  _globals['_GETCACHEENTRYRESPONSE']._serialized_end=1668
+  _globals['_CLEARCACHEREQUEST']._serialized_start=1670
+  _globals['_CLEARCACHEREQUEST']._serialized_end=1751
+  _globals['_CLEARCACHERESPONSE']._serialized_start=1753
+  _globals['_CLEARCACHERESPONSE']._serialized_end=1814
+  _globals['_LISTPREFIXDECISIONSREQUEST']._serialized_start=1816
+  _globals['_LISTPREFIXDECISIONSREQUEST']._serialized_end=1933
+  _globals['_LISTPREFIXDECISIONSRESPONSE']._serialized_start=1935
+  _globals['_LISTPREFIXDECISIONSRESPONSE']._serialized_end=2034
+  _globals['_CACHESERVICE']._serialized_start=2037
+  _globals['_CACHESERVICE']._serialized_end=2479
 # @@protoc_insertion_point(module_scope)

@@ -61,6 +61,36 @@ class CacheEntry(_message.Message):
     saved_per_hit_usd_nanos: int
     def __init__(self, key: _Optional[bytes] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., agent: _Optional[str] = ..., phase: _Optional[str] = ..., service: _Optional[str] = ..., namespace: _Optional[str] = ..., size_bytes: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., hit_count: _Optional[int] = ..., saved_per_hit_usd_nanos: _Optional[int] = ...) -> None: ...
 
+class PrefixDecision(_message.Message):
+    __slots__ = ("create_time", "request_id", "provider", "model", "service", "decision", "prefix", "tokens", "mark_count", "ttl_seconds", "reason", "expected_gain_usd_nanos", "premium_usd_nanos")
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MARK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_GAIN_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    PREMIUM_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    create_time: _timestamp_pb2.Timestamp
+    request_id: str
+    provider: str
+    model: str
+    service: str
+    decision: str
+    prefix: str
+    tokens: int
+    mark_count: int
+    ttl_seconds: int
+    reason: str
+    expected_gain_usd_nanos: int
+    premium_usd_nanos: int
+    def __init__(self, create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., request_id: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., decision: _Optional[str] = ..., prefix: _Optional[str] = ..., tokens: _Optional[int] = ..., mark_count: _Optional[int] = ..., ttl_seconds: _Optional[int] = ..., reason: _Optional[str] = ..., expected_gain_usd_nanos: _Optional[int] = ..., premium_usd_nanos: _Optional[int] = ...) -> None: ...
+
 class GetCacheStatsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -138,3 +168,25 @@ class ClearCacheResponse(_message.Message):
     entry_count: int
     size_bytes: int
     def __init__(self, entry_count: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class ListPrefixDecisionsRequest(_message.Message):
+    __slots__ = ("provider", "model", "service", "page_size", "page_token")
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    provider: str
+    model: str
+    service: str
+    page_size: int
+    page_token: str
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPrefixDecisionsResponse(_message.Message):
+    __slots__ = ("decisions", "next_page_token")
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    decisions: _containers.RepeatedCompositeFieldContainer[PrefixDecision]
+    next_page_token: str
+    def __init__(self, decisions: _Optional[_Iterable[_Union[PrefixDecision, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

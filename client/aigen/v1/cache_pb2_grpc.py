@@ -55,6 +55,11 @@ class CacheServiceStub(object):
                 request_serializer=aigen_dot_v1_dot_cache__pb2.ClearCacheRequest.SerializeToString,
                 response_deserializer=aigen_dot_v1_dot_cache__pb2.ClearCacheResponse.FromString,
                 _registered_method=True)
+        self.ListPrefixDecisions = channel.unary_unary(
+                '/aigen.v1.CacheService/ListPrefixDecisions',
+                request_serializer=aigen_dot_v1_dot_cache__pb2.ListPrefixDecisionsRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_cache__pb2.ListPrefixDecisionsResponse.FromString,
+                _registered_method=True)
 
 
 class CacheServiceServicer(object):
@@ -97,6 +102,16 @@ class CacheServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPrefixDecisions(self, request, context):
+        """ListPrefixDecisions lists what was decided about the providers' prompt caches, latest first: the latest 4,096 since the daemon
+        started.
+
+        Errors: INVALID_REQUEST for a bad page size or page token; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CacheServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +134,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.ClearCache,
                     request_deserializer=aigen_dot_v1_dot_cache__pb2.ClearCacheRequest.FromString,
                     response_serializer=aigen_dot_v1_dot_cache__pb2.ClearCacheResponse.SerializeToString,
+            ),
+            'ListPrefixDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrefixDecisions,
+                    request_deserializer=aigen_dot_v1_dot_cache__pb2.ListPrefixDecisionsRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_cache__pb2.ListPrefixDecisionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +250,33 @@ class CacheService(object):
             '/aigen.v1.CacheService/ClearCache',
             aigen_dot_v1_dot_cache__pb2.ClearCacheRequest.SerializeToString,
             aigen_dot_v1_dot_cache__pb2.ClearCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrefixDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.CacheService/ListPrefixDecisions',
+            aigen_dot_v1_dot_cache__pb2.ListPrefixDecisionsRequest.SerializeToString,
+            aigen_dot_v1_dot_cache__pb2.ListPrefixDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -320,3 +320,196 @@ class CostEstimate(_message.Message):
     max_cost_usd_nanos: int
     price_entry_id: str
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., input_tokens: _Optional[int] = ..., max_output_tokens: _Optional[int] = ..., max_cost_usd_nanos: _Optional[int] = ..., price_entry_id: _Optional[str] = ...) -> None: ...
+
+class Savings(_message.Message):
+    __slots__ = ("cause", "call_count", "saved_usd_nanos")
+    CAUSE_FIELD_NUMBER: _ClassVar[int]
+    CALL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SAVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    cause: SavingsCause
+    call_count: int
+    saved_usd_nanos: int
+    def __init__(self, cause: _Optional[_Union[SavingsCause, str]] = ..., call_count: _Optional[int] = ..., saved_usd_nanos: _Optional[int] = ...) -> None: ...
+
+class ExplainCompletionRequest(_message.Message):
+    __slots__ = ("request_id",)
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    def __init__(self, request_id: _Optional[str] = ...) -> None: ...
+
+class ExplainCompletionResponse(_message.Message):
+    __slots__ = ("request_id", "state", "create_time", "requested_model", "service", "agent", "session", "phase", "task", "labels", "attempts", "free_answers", "refusals", "archive_file")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    FREE_ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    REFUSALS_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_FILE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    state: _message_pb2.AttemptState
+    create_time: _timestamp_pb2.Timestamp
+    requested_model: str
+    service: str
+    agent: str
+    session: str
+    phase: str
+    task: str
+    labels: _containers.ScalarMap[str, str]
+    attempts: _containers.RepeatedCompositeFieldContainer[ExplainedAttempt]
+    free_answers: _containers.RepeatedCompositeFieldContainer[FreeAnswer]
+    refusals: _containers.RepeatedCompositeFieldContainer[RecentRefusal]
+    archive_file: str
+    def __init__(self, request_id: _Optional[str] = ..., state: _Optional[_Union[_message_pb2.AttemptState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., requested_model: _Optional[str] = ..., service: _Optional[str] = ..., agent: _Optional[str] = ..., session: _Optional[str] = ..., phase: _Optional[str] = ..., task: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., attempts: _Optional[_Iterable[_Union[ExplainedAttempt, _Mapping]]] = ..., free_answers: _Optional[_Iterable[_Union[FreeAnswer, _Mapping]]] = ..., refusals: _Optional[_Iterable[_Union[RecentRefusal, _Mapping]]] = ..., archive_file: _Optional[str] = ...) -> None: ...
+
+class ExplainedAttempt(_message.Message):
+    __slots__ = ("entry_id", "attempt_number", "state", "reason", "provider", "model", "resolved_model", "cache_outcome", "create_time", "update_time", "provider_us", "total_us", "reserved_usd_nanos", "cost_usd_nanos", "cost_basis", "unknown_low_usd_nanos", "unknown_high_usd_nanos", "usage", "price_entry_id", "arithmetic", "flags", "savings", "windows", "decisions", "prefix", "read_prefix", "write_premium_usd_nanos")
+    ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    RESOLVED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    CACHE_OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_US_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    COST_BASIS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_LOW_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_HIGH_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    PRICE_ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    ARITHMETIC_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    SAVINGS_FIELD_NUMBER: _ClassVar[int]
+    WINDOWS_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    READ_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    WRITE_PREMIUM_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    entry_id: str
+    attempt_number: int
+    state: _message_pb2.AttemptState
+    reason: str
+    provider: str
+    model: str
+    resolved_model: str
+    cache_outcome: CacheOutcome
+    create_time: _timestamp_pb2.Timestamp
+    update_time: _timestamp_pb2.Timestamp
+    provider_us: int
+    total_us: int
+    reserved_usd_nanos: int
+    cost_usd_nanos: int
+    cost_basis: CostBasis
+    unknown_low_usd_nanos: int
+    unknown_high_usd_nanos: int
+    usage: _message_pb2.TokenUsage
+    price_entry_id: str
+    arithmetic: CostArithmetic
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    savings: _containers.RepeatedCompositeFieldContainer[Savings]
+    windows: _containers.RepeatedCompositeFieldContainer[ExplainedWindow]
+    decisions: _containers.RepeatedScalarFieldContainer[str]
+    prefix: str
+    read_prefix: str
+    write_premium_usd_nanos: int
+    def __init__(self, entry_id: _Optional[str] = ..., attempt_number: _Optional[int] = ..., state: _Optional[_Union[_message_pb2.AttemptState, str]] = ..., reason: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., resolved_model: _Optional[str] = ..., cache_outcome: _Optional[_Union[CacheOutcome, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_us: _Optional[int] = ..., total_us: _Optional[int] = ..., reserved_usd_nanos: _Optional[int] = ..., cost_usd_nanos: _Optional[int] = ..., cost_basis: _Optional[_Union[CostBasis, str]] = ..., unknown_low_usd_nanos: _Optional[int] = ..., unknown_high_usd_nanos: _Optional[int] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., price_entry_id: _Optional[str] = ..., arithmetic: _Optional[_Union[CostArithmetic, _Mapping]] = ..., flags: _Optional[_Iterable[str]] = ..., savings: _Optional[_Iterable[_Union[Savings, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[ExplainedWindow, _Mapping]]] = ..., decisions: _Optional[_Iterable[str]] = ..., prefix: _Optional[str] = ..., read_prefix: _Optional[str] = ..., write_premium_usd_nanos: _Optional[int] = ...) -> None: ...
+
+class CostArithmetic(_message.Message):
+    __slots__ = ("price_entry_id", "source", "checked_on", "above_tokens", "lines", "exact_usd_nanos", "cost_usd_nanos", "booked")
+    PRICE_ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_ON_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    EXACT_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    BOOKED_FIELD_NUMBER: _ClassVar[int]
+    price_entry_id: str
+    source: str
+    checked_on: str
+    above_tokens: int
+    lines: _containers.RepeatedCompositeFieldContainer[CostLine]
+    exact_usd_nanos: str
+    cost_usd_nanos: int
+    booked: bool
+    def __init__(self, price_entry_id: _Optional[str] = ..., source: _Optional[str] = ..., checked_on: _Optional[str] = ..., above_tokens: _Optional[int] = ..., lines: _Optional[_Iterable[_Union[CostLine, _Mapping]]] = ..., exact_usd_nanos: _Optional[str] = ..., cost_usd_nanos: _Optional[int] = ..., booked: bool = ...) -> None: ...
+
+class CostLine(_message.Message):
+    __slots__ = ("name", "count", "rate", "stand_in", "usd_nanos")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    STAND_IN_FIELD_NUMBER: _ClassVar[int]
+    USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    count: int
+    rate: str
+    stand_in: bool
+    usd_nanos: str
+    def __init__(self, name: _Optional[str] = ..., count: _Optional[int] = ..., rate: _Optional[str] = ..., stand_in: bool = ..., usd_nanos: _Optional[str] = ...) -> None: ...
+
+class ExplainedWindow(_message.Message):
+    __slots__ = ("budget", "key", "window", "limit_usd_nanos", "spent_usd_nanos", "reserved_usd_nanos")
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    SPENT_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    RESERVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    budget: str
+    key: str
+    window: str
+    limit_usd_nanos: int
+    spent_usd_nanos: int
+    reserved_usd_nanos: int
+    def __init__(self, budget: _Optional[str] = ..., key: _Optional[str] = ..., window: _Optional[str] = ..., limit_usd_nanos: _Optional[int] = ..., spent_usd_nanos: _Optional[int] = ..., reserved_usd_nanos: _Optional[int] = ...) -> None: ...
+
+class FreeAnswer(_message.Message):
+    __slots__ = ("time", "cache_outcome", "provider", "model", "saved_usd_nanos", "saved_cause", "total_us")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    CACHE_OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SAVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_CAUSE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    cache_outcome: CacheOutcome
+    provider: str
+    model: str
+    saved_usd_nanos: int
+    saved_cause: SavingsCause
+    total_us: int
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., cache_outcome: _Optional[_Union[CacheOutcome, str]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., saved_usd_nanos: _Optional[int] = ..., saved_cause: _Optional[_Union[SavingsCause, str]] = ..., total_us: _Optional[int] = ...) -> None: ...
+
+class RecentRefusal(_message.Message):
+    __slots__ = ("time", "reason", "text", "budget")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    time: _timestamp_pb2.Timestamp
+    reason: str
+    text: str
+    budget: str
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., text: _Optional[str] = ..., budget: _Optional[str] = ...) -> None: ...

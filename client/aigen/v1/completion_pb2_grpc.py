@@ -59,6 +59,11 @@ class CompletionServiceStub(object):
                 request_serializer=aigen_dot_v1_dot_completion__pb2.EstimateCostRequest.SerializeToString,
                 response_deserializer=aigen_dot_v1_dot_completion__pb2.EstimateCostResponse.FromString,
                 _registered_method=True)
+        self.ExplainCompletion = channel.unary_unary(
+                '/aigen.v1.CompletionService/ExplainCompletion',
+                request_serializer=aigen_dot_v1_dot_completion__pb2.ExplainCompletionRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_completion__pb2.ExplainCompletionResponse.FromString,
+                _registered_method=True)
 
 
 class CompletionServiceServicer(object):
@@ -115,6 +120,17 @@ class CompletionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainCompletion(self, request, context):
+        """ExplainCompletion says what became of a request as far as money goes: its attempts, how each cost comes about, the budgets in which
+        it counts, what refused it or sent it elsewhere, and what was saved.
+
+        Errors: INVALID_REQUEST for a bad id; NOT_FOUND for an id under which nothing is known; STORAGE_DAMAGED when the ledger can't be
+        read; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CompletionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -137,6 +153,11 @@ def add_CompletionServiceServicer_to_server(servicer, server):
                     servicer.EstimateCost,
                     request_deserializer=aigen_dot_v1_dot_completion__pb2.EstimateCostRequest.FromString,
                     response_serializer=aigen_dot_v1_dot_completion__pb2.EstimateCostResponse.SerializeToString,
+            ),
+            'ExplainCompletion': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCompletion,
+                    request_deserializer=aigen_dot_v1_dot_completion__pb2.ExplainCompletionRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_completion__pb2.ExplainCompletionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -252,6 +273,33 @@ class CompletionService(object):
             '/aigen.v1.CompletionService/EstimateCost',
             aigen_dot_v1_dot_completion__pb2.EstimateCostRequest.SerializeToString,
             aigen_dot_v1_dot_completion__pb2.EstimateCostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.CompletionService/ExplainCompletion',
+            aigen_dot_v1_dot_completion__pb2.ExplainCompletionRequest.SerializeToString,
+            aigen_dot_v1_dot_completion__pb2.ExplainCompletionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,35 +26,35 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61igen/v1/daemon.proto\x12\x08\x61igen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xcb\x03\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.aigen.v1.DaemonState\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsocket_path\x18\x05 \x01(\t\x12\x17\n\x0fstate_directory\x18\x06 \x01(\t\x12\x17\n\x0f\x63\x61\x63he_directory\x18\x07 \x01(\t\x12\x17\n\x0fin_flight_count\x18\x08 \x01(\x03\x12\x14\n\x0cqueued_count\x18\t \x01(\x03\x12\x16\n\x0e\x64\x65tached_count\x18\n \x01(\x03\x12\x14\n\x0cledger_epoch\x18\x0b \x01(\x03\x12\x17\n\x0fledger_sequence\x18\x0c \x01(\x03\x12\x16\n\x0eresident_bytes\x18\r \x01(\x03\x12+\n\tproviders\x18\x0e \x03(\x0b\x32\x18.aigen.v1.ProviderStatus\x12\'\n\x07\x62udgets\x18\x0f \x03(\x0b\x32\x16.aigen.v1.BudgetStatus\x12\x10\n\x08warnings\x18\x10 \x03(\t\"\x83\x01\n\x0eProviderStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\x12\x17\n\x0fin_flight_count\x18\x04 \x01(\x03\x12)\n\x04keys\x18\x05 \x03(\x0b\x32\x1b.aigen.v1.ProviderKeyStatus\"\x8c\x01\n\x11ProviderKeyStatus\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ircuit\x18\x02 \x01(\t\x12\x15\n\rfailure_count\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x08\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xba\x01\n\x0c\x42udgetStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\t\x12\x17\n\x0flimit_usd_nanos\x18\x03 \x01(\x03\x12\x17\n\x0fspent_usd_nanos\x18\x04 \x01(\x03\x12\x1a\n\x12reserved_usd_nanos\x18\x05 \x01(\x03\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12.\n\nreset_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x14\n\x12GetSettingsRequest\":\n\x13GetSettingsResponse\x12#\n\x08settings\x18\x01 \x03(\x0b\x32\x11.aigen.v1.Setting\":\n\x07Setting\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\":\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"(\n\rDrainResponse\x12\x17\n\x0fin_flight_count\x18\x01 \x01(\x03*}\n\x0b\x44\x61\x65monState\x12\x1c\n\x18\x44\x41\x45MON_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x41\x45MON_STATE_SERVING\x10\x01\x12\x1b\n\x17\x44\x41\x45MON_STATE_CACHE_ONLY\x10\x02\x12\x19\n\x15\x44\x41\x45MON_STATE_DRAINING\x10\x03\x32\xdb\x01\n\rDaemonService\x12\x44\n\tGetStatus\x12\x1a.aigen.v1.GetStatusRequest\x1a\x1b.aigen.v1.GetStatusResponse\x12J\n\x0bGetSettings\x12\x1c.aigen.v1.GetSettingsRequest\x1a\x1d.aigen.v1.GetSettingsResponse\x12\x38\n\x05\x44rain\x12\x16.aigen.v1.DrainRequest\x1a\x17.aigen.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61igen/v1/daemon.proto\x12\x08\x61igen.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"\xe4\x04\n\x11GetStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nprocess_id\x18\x02 \x01(\x03\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.aigen.v1.DaemonState\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsocket_path\x18\x05 \x01(\t\x12\x17\n\x0fstate_directory\x18\x06 \x01(\t\x12\x17\n\x0f\x63\x61\x63he_directory\x18\x07 \x01(\t\x12\x17\n\x0fin_flight_count\x18\x08 \x01(\x03\x12\x14\n\x0cqueued_count\x18\t \x01(\x03\x12\x16\n\x0e\x64\x65tached_count\x18\n \x01(\x03\x12\x14\n\x0cledger_epoch\x18\x0b \x01(\x03\x12\x17\n\x0fledger_sequence\x18\x0c \x01(\x03\x12\x16\n\x0eresident_bytes\x18\r \x01(\x03\x12+\n\tproviders\x18\x0e \x03(\x0b\x32\x18.aigen.v1.ProviderStatus\x12\'\n\x07\x62udgets\x18\x0f \x03(\x0b\x32\x16.aigen.v1.BudgetStatus\x12\x10\n\x08warnings\x18\x10 \x03(\t\x12\x1e\n\x16\x64\x65\x66\x65rred_waiting_count\x18\x11 \x01(\x03\x12 \n\x18\x64\x65\x66\x65rred_submitted_count\x18\x12 \x01(\x03\x12\x19\n\x11open_upload_count\x18\x13 \x01(\x03\x12\x1c\n\x14open_batch_job_count\x18\x14 \x01(\x03\x12\x1c\n\x14intake_waiting_count\x18\x15 \x01(\x03\"\xad\x01\n\x0eProviderStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x61pter\x18\x02 \x01(\t\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\x12\x17\n\x0fin_flight_count\x18\x04 \x01(\x03\x12)\n\x04keys\x18\x05 \x03(\x0b\x32\x1b.aigen.v1.ProviderKeyStatus\x12\x14\n\x0cqueued_count\x18\x06 \x01(\x03\x12\x12\n\nslot_count\x18\x07 \x01(\x03\"\x8c\x01\n\x11ProviderKeyStatus\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ircuit\x18\x02 \x01(\t\x12\x15\n\rfailure_count\x18\x03 \x01(\x03\x12\x0f\n\x07refused\x18\x04 \x01(\x08\x12.\n\x0bretry_delay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xba\x01\n\x0c\x42udgetStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06window\x18\x02 \x01(\t\x12\x17\n\x0flimit_usd_nanos\x18\x03 \x01(\x03\x12\x17\n\x0fspent_usd_nanos\x18\x04 \x01(\x03\x12\x1a\n\x12reserved_usd_nanos\x18\x05 \x01(\x03\x12\x0e\n\x06\x61\x63tion\x18\x06 \x01(\t\x12.\n\nreset_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x14\n\x12GetSettingsRequest\":\n\x13GetSettingsResponse\x12#\n\x08settings\x18\x01 \x03(\x0b\x32\x11.aigen.v1.Setting\":\n\x07Setting\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x12\n\nvalue_json\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\":\n\x0c\x44rainRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"(\n\rDrainResponse\x12\x17\n\x0fin_flight_count\x18\x01 \x01(\x03*}\n\x0b\x44\x61\x65monState\x12\x1c\n\x18\x44\x41\x45MON_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x41\x45MON_STATE_SERVING\x10\x01\x12\x1b\n\x17\x44\x41\x45MON_STATE_CACHE_ONLY\x10\x02\x12\x19\n\x15\x44\x41\x45MON_STATE_DRAINING\x10\x03\x32\xdb\x01\n\rDaemonService\x12\x44\n\tGetStatus\x12\x1a.aigen.v1.GetStatusRequest\x1a\x1b.aigen.v1.GetStatusResponse\x12J\n\x0bGetSettings\x12\x1c.aigen.v1.GetSettingsRequest\x1a\x1d.aigen.v1.GetSettingsResponse\x12\x38\n\x05\x44rain\x12\x16.aigen.v1.DrainRequest\x1a\x17.aigen.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aigen.v1.daemon_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DAEMONSTATE']._serialized_start=1292
-  _globals['_DAEMONSTATE']._serialized_end=1417
+  _globals['_DAEMONSTATE']._serialized_start=1487
+  _globals['_DAEMONSTATE']._serialized_end=1612
   _globals['_GETSTATUSREQUEST']._serialized_start=100
   _globals['_GETSTATUSREQUEST']._serialized_end=118
   _globals['_GETSTATUSRESPONSE']._serialized_start=121
-  _globals['_GETSTATUSRESPONSE']._serialized_end=580
-  _globals['_PROVIDERSTATUS']._serialized_start=583
-  _globals['_PROVIDERSTATUS']._serialized_end=714
-  _globals['_PROVIDERKEYSTATUS']._serialized_start=717
-  _globals['_PROVIDERKEYSTATUS']._serialized_end=857
-  _globals['_BUDGETSTATUS']._serialized_start=860
-  _globals['_BUDGETSTATUS']._serialized_end=1046
-  _globals['_GETSETTINGSREQUEST']._serialized_start=1048
-  _globals['_GETSETTINGSREQUEST']._serialized_end=1068
-  _globals['_GETSETTINGSRESPONSE']._serialized_start=1070
-  _globals['_GETSETTINGSRESPONSE']._serialized_end=1128
-  _globals['_SETTING']._serialized_start=1130
-  _globals['_SETTING']._serialized_end=1188
-  _globals['_DRAINREQUEST']._serialized_start=1190
-  _globals['_DRAINREQUEST']._serialized_end=1248
-  _globals['_DRAINRESPONSE']._serialized_start=1250
-  _globals['_DRAINRESPONSE']._serialized_end=1290
-  _globals['_DAEMONSERVICE']._serialized_start=1420
-  _globals['_DAEMONSERVICE']._serialized_end=1639
+  _globals['_GETSTATUSRESPONSE']._serialized_end=733
+  _globals['_PROVIDERSTATUS']._serialized_start=736
+  _globals['_PROVIDERSTATUS']._serialized_end=909
+  _globals['_PROVIDERKEYSTATUS']._serialized_start=912
+  _globals['_PROVIDERKEYSTATUS']._serialized_end=1052
+  _globals['_BUDGETSTATUS']._serialized_start=1055
+  _globals['_BUDGETSTATUS']._serialized_end=1241
+  _globals['_GETSETTINGSREQUEST']._serialized_start=1243
+  _globals['_GETSETTINGSREQUEST']._serialized_end=1263
+  _globals['_GETSETTINGSRESPONSE']._serialized_start=1265
+  _globals['_GETSETTINGSRESPONSE']._serialized_end=1323
+  _globals['_SETTING']._serialized_start=1325
+  _globals['_SETTING']._serialized_end=1383
+  _globals['_DRAINREQUEST']._serialized_start=1385
+  _globals['_DRAINREQUEST']._serialized_end=1443
+  _globals['_DRAINRESPONSE']._serialized_start=1445
+  _globals['_DRAINRESPONSE']._serialized_end=1485
+  _globals['_DAEMONSERVICE']._serialized_start=1615
+  _globals['_DAEMONSERVICE']._serialized_end=1834
 # @@protoc_insertion_point(module_scope)

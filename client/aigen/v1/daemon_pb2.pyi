@@ -27,7 +27,7 @@ class GetStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("version", "process_id", "state", "start_time", "socket_path", "state_directory", "cache_directory", "in_flight_count", "queued_count", "detached_count", "ledger_epoch", "ledger_sequence", "resident_bytes", "providers", "budgets", "warnings")
+    __slots__ = ("version", "process_id", "state", "start_time", "socket_path", "state_directory", "cache_directory", "in_flight_count", "queued_count", "detached_count", "ledger_epoch", "ledger_sequence", "resident_bytes", "providers", "budgets", "warnings", "deferred_waiting_count", "deferred_submitted_count", "open_upload_count", "open_batch_job_count", "intake_waiting_count")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROCESS_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,11 @@ class GetStatusResponse(_message.Message):
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
     BUDGETS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    DEFERRED_WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DEFERRED_SUBMITTED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPEN_UPLOAD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPEN_BATCH_JOB_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INTAKE_WAITING_COUNT_FIELD_NUMBER: _ClassVar[int]
     version: str
     process_id: int
     state: DaemonState
@@ -60,21 +65,30 @@ class GetStatusResponse(_message.Message):
     providers: _containers.RepeatedCompositeFieldContainer[ProviderStatus]
     budgets: _containers.RepeatedCompositeFieldContainer[BudgetStatus]
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., process_id: _Optional[int] = ..., state: _Optional[_Union[DaemonState, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., socket_path: _Optional[str] = ..., state_directory: _Optional[str] = ..., cache_directory: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., detached_count: _Optional[int] = ..., ledger_epoch: _Optional[int] = ..., ledger_sequence: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., providers: _Optional[_Iterable[_Union[ProviderStatus, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[BudgetStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    deferred_waiting_count: int
+    deferred_submitted_count: int
+    open_upload_count: int
+    open_batch_job_count: int
+    intake_waiting_count: int
+    def __init__(self, version: _Optional[str] = ..., process_id: _Optional[int] = ..., state: _Optional[_Union[DaemonState, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., socket_path: _Optional[str] = ..., state_directory: _Optional[str] = ..., cache_directory: _Optional[str] = ..., in_flight_count: _Optional[int] = ..., queued_count: _Optional[int] = ..., detached_count: _Optional[int] = ..., ledger_epoch: _Optional[int] = ..., ledger_sequence: _Optional[int] = ..., resident_bytes: _Optional[int] = ..., providers: _Optional[_Iterable[_Union[ProviderStatus, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[BudgetStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., deferred_waiting_count: _Optional[int] = ..., deferred_submitted_count: _Optional[int] = ..., open_upload_count: _Optional[int] = ..., open_batch_job_count: _Optional[int] = ..., intake_waiting_count: _Optional[int] = ...) -> None: ...
 
 class ProviderStatus(_message.Message):
-    __slots__ = ("name", "adapter", "loaded", "in_flight_count", "keys")
+    __slots__ = ("name", "adapter", "loaded", "in_flight_count", "keys", "queued_count", "slot_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADAPTER_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_COUNT_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SLOT_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     adapter: str
     loaded: bool
     in_flight_count: int
     keys: _containers.RepeatedCompositeFieldContainer[ProviderKeyStatus]
-    def __init__(self, name: _Optional[str] = ..., adapter: _Optional[str] = ..., loaded: bool = ..., in_flight_count: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[ProviderKeyStatus, _Mapping]]] = ...) -> None: ...
+    queued_count: int
+    slot_count: int
+    def __init__(self, name: _Optional[str] = ..., adapter: _Optional[str] = ..., loaded: bool = ..., in_flight_count: _Optional[int] = ..., keys: _Optional[_Iterable[_Union[ProviderKeyStatus, _Mapping]]] = ..., queued_count: _Optional[int] = ..., slot_count: _Optional[int] = ...) -> None: ...
 
 class ProviderKeyStatus(_message.Message):
     __slots__ = ("number", "circuit", "failure_count", "refused", "retry_delay")

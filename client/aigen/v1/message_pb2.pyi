@@ -38,6 +38,16 @@ class FinishReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FINISH_REASON_TOOL_CALLS: _ClassVar[FinishReason]
     FINISH_REASON_CONTENT_FILTER: _ClassVar[FinishReason]
     FINISH_REASON_OTHER: _ClassVar[FinishReason]
+
+class AttemptState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ATTEMPT_STATE_UNSPECIFIED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_RESERVED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_SENT: _ClassVar[AttemptState]
+    ATTEMPT_STATE_SUBMITTED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_SETTLED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_RELEASED: _ClassVar[AttemptState]
+    ATTEMPT_STATE_UNKNOWN: _ClassVar[AttemptState]
 ROLE_UNSPECIFIED: Role
 ROLE_USER: Role
 ROLE_ASSISTANT: Role
@@ -58,6 +68,13 @@ FINISH_REASON_LENGTH: FinishReason
 FINISH_REASON_TOOL_CALLS: FinishReason
 FINISH_REASON_CONTENT_FILTER: FinishReason
 FINISH_REASON_OTHER: FinishReason
+ATTEMPT_STATE_UNSPECIFIED: AttemptState
+ATTEMPT_STATE_RESERVED: AttemptState
+ATTEMPT_STATE_SENT: AttemptState
+ATTEMPT_STATE_SUBMITTED: AttemptState
+ATTEMPT_STATE_SETTLED: AttemptState
+ATTEMPT_STATE_RELEASED: AttemptState
+ATTEMPT_STATE_UNKNOWN: AttemptState
 
 class Message(_message.Message):
     __slots__ = ("role", "parts")

@@ -195,7 +195,7 @@ class PriceTier(_message.Message):
     def __init__(self, above_tokens: _Optional[int] = ..., rates: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
 
 class ListedPrice(_message.Message):
-    __slots__ = ("provider", "model", "price", "tiers", "batch", "request_fee_usd_nanos", "search_fee_usd_nanos", "valid_from_time", "in_force", "stale")
+    __slots__ = ("provider", "model", "price", "tiers", "batch", "request_fee_usd_nanos", "search_fee_usd_nanos", "valid_from_time", "in_force", "stale", "flex")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +206,7 @@ class ListedPrice(_message.Message):
     VALID_FROM_TIME_FIELD_NUMBER: _ClassVar[int]
     IN_FORCE_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
+    FLEX_FIELD_NUMBER: _ClassVar[int]
     provider: str
     model: str
     price: Price
@@ -216,7 +217,8 @@ class ListedPrice(_message.Message):
     valid_from_time: _timestamp_pb2.Timestamp
     in_force: bool
     stale: bool
-    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., batch: _Optional[_Union[Price, _Mapping]] = ..., request_fee_usd_nanos: _Optional[str] = ..., search_fee_usd_nanos: _Optional[str] = ..., valid_from_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_force: bool = ..., stale: bool = ...) -> None: ...
+    flex: Price
+    def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., tiers: _Optional[_Iterable[_Union[PriceTier, _Mapping]]] = ..., batch: _Optional[_Union[Price, _Mapping]] = ..., request_fee_usd_nanos: _Optional[str] = ..., search_fee_usd_nanos: _Optional[str] = ..., valid_from_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., in_force: bool = ..., stale: bool = ..., flex: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
 
 class ListPricesRequest(_message.Message):
     __slots__ = ("provider", "model", "page_size", "page_token")

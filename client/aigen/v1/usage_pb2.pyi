@@ -36,16 +36,6 @@ class GroupBy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     GROUP_BY_OUTCOME: _ClassVar[GroupBy]
     GROUP_BY_DAY: _ClassVar[GroupBy]
     GROUP_BY_HOUR: _ClassVar[GroupBy]
-
-class AttemptState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    ATTEMPT_STATE_UNSPECIFIED: _ClassVar[AttemptState]
-    ATTEMPT_STATE_RESERVED: _ClassVar[AttemptState]
-    ATTEMPT_STATE_SENT: _ClassVar[AttemptState]
-    ATTEMPT_STATE_SUBMITTED: _ClassVar[AttemptState]
-    ATTEMPT_STATE_SETTLED: _ClassVar[AttemptState]
-    ATTEMPT_STATE_RELEASED: _ClassVar[AttemptState]
-    ATTEMPT_STATE_UNKNOWN: _ClassVar[AttemptState]
 PERIOD_UNSPECIFIED: Period
 PERIOD_TODAY: Period
 PERIOD_WEEK: Period
@@ -63,13 +53,6 @@ GROUP_BY_LABEL: GroupBy
 GROUP_BY_OUTCOME: GroupBy
 GROUP_BY_DAY: GroupBy
 GROUP_BY_HOUR: GroupBy
-ATTEMPT_STATE_UNSPECIFIED: AttemptState
-ATTEMPT_STATE_RESERVED: AttemptState
-ATTEMPT_STATE_SENT: AttemptState
-ATTEMPT_STATE_SUBMITTED: AttemptState
-ATTEMPT_STATE_SETTLED: AttemptState
-ATTEMPT_STATE_RELEASED: AttemptState
-ATTEMPT_STATE_UNKNOWN: AttemptState
 
 class UsageFilter(_message.Message):
     __slots__ = ("provider", "model", "agent", "service", "session", "phase", "task", "labels")
@@ -148,21 +131,11 @@ class UsageTotals(_message.Message):
     estimated_cost_usd_nanos: int
     unknown_cost_usd_nanos: int
     unpriced_count: int
-    savings: _containers.RepeatedCompositeFieldContainer[Savings]
+    savings: _containers.RepeatedCompositeFieldContainer[_completion_pb2.Savings]
     latency: LatencyPercentiles
     mean_hit_latency_us: float
     released_count: int
-    def __init__(self, call_count: _Optional[int] = ..., hit_count: _Optional[int] = ..., miss_count: _Optional[int] = ..., coalesced_count: _Optional[int] = ..., bypass_count: _Optional[int] = ..., refresh_count: _Optional[int] = ..., replay_count: _Optional[int] = ..., unknown_count: _Optional[int] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., cost_usd_nanos: _Optional[int] = ..., estimated_cost_usd_nanos: _Optional[int] = ..., unknown_cost_usd_nanos: _Optional[int] = ..., unpriced_count: _Optional[int] = ..., savings: _Optional[_Iterable[_Union[Savings, _Mapping]]] = ..., latency: _Optional[_Union[LatencyPercentiles, _Mapping]] = ..., mean_hit_latency_us: _Optional[float] = ..., released_count: _Optional[int] = ...) -> None: ...
-
-class Savings(_message.Message):
-    __slots__ = ("cause", "call_count", "saved_usd_nanos")
-    CAUSE_FIELD_NUMBER: _ClassVar[int]
-    CALL_COUNT_FIELD_NUMBER: _ClassVar[int]
-    SAVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
-    cause: _completion_pb2.SavingsCause
-    call_count: int
-    saved_usd_nanos: int
-    def __init__(self, cause: _Optional[_Union[_completion_pb2.SavingsCause, str]] = ..., call_count: _Optional[int] = ..., saved_usd_nanos: _Optional[int] = ...) -> None: ...
+    def __init__(self, call_count: _Optional[int] = ..., hit_count: _Optional[int] = ..., miss_count: _Optional[int] = ..., coalesced_count: _Optional[int] = ..., bypass_count: _Optional[int] = ..., refresh_count: _Optional[int] = ..., replay_count: _Optional[int] = ..., unknown_count: _Optional[int] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., cost_usd_nanos: _Optional[int] = ..., estimated_cost_usd_nanos: _Optional[int] = ..., unknown_cost_usd_nanos: _Optional[int] = ..., unpriced_count: _Optional[int] = ..., savings: _Optional[_Iterable[_Union[_completion_pb2.Savings, _Mapping]]] = ..., latency: _Optional[_Union[LatencyPercentiles, _Mapping]] = ..., mean_hit_latency_us: _Optional[float] = ..., released_count: _Optional[int] = ...) -> None: ...
 
 class LatencyPercentiles(_message.Message):
     __slots__ = ("p50_us", "p90_us", "p99_us")
@@ -233,7 +206,7 @@ class LedgerEntry(_message.Message):
     id: str
     request_id: str
     attempt_number: int
-    state: AttemptState
+    state: _message_pb2.AttemptState
     provider: str
     model: str
     resolved_model: str
@@ -254,8 +227,8 @@ class LedgerEntry(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     update_time: _timestamp_pb2.Timestamp
     provider_us: int
-    savings: _containers.RepeatedCompositeFieldContainer[Savings]
-    def __init__(self, id: _Optional[str] = ..., request_id: _Optional[str] = ..., attempt_number: _Optional[int] = ..., state: _Optional[_Union[AttemptState, str]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., resolved_model: _Optional[str] = ..., agent: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., phase: _Optional[str] = ..., task: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., provider_usage_json: _Optional[str] = ..., reserved_usd_nanos: _Optional[int] = ..., cost_usd_nanos: _Optional[int] = ..., cost_basis: _Optional[_Union[_completion_pb2.CostBasis, str]] = ..., price_entry_id: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_us: _Optional[int] = ..., savings: _Optional[_Iterable[_Union[Savings, _Mapping]]] = ...) -> None: ...
+    savings: _containers.RepeatedCompositeFieldContainer[_completion_pb2.Savings]
+    def __init__(self, id: _Optional[str] = ..., request_id: _Optional[str] = ..., attempt_number: _Optional[int] = ..., state: _Optional[_Union[_message_pb2.AttemptState, str]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., resolved_model: _Optional[str] = ..., agent: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., phase: _Optional[str] = ..., task: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., usage: _Optional[_Union[_message_pb2.TokenUsage, _Mapping]] = ..., provider_usage_json: _Optional[str] = ..., reserved_usd_nanos: _Optional[int] = ..., cost_usd_nanos: _Optional[int] = ..., cost_basis: _Optional[_Union[_completion_pb2.CostBasis, str]] = ..., price_entry_id: _Optional[str] = ..., flags: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider_us: _Optional[int] = ..., savings: _Optional[_Iterable[_Union[_completion_pb2.Savings, _Mapping]]] = ...) -> None: ...
 
 class ListLedgerEntriesRequest(_message.Message):
     __slots__ = ("filter", "start_time", "end_time", "states", "request_id", "page_size", "page_token")
@@ -269,11 +242,11 @@ class ListLedgerEntriesRequest(_message.Message):
     filter: UsageFilter
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    states: _containers.RepeatedScalarFieldContainer[AttemptState]
+    states: _containers.RepeatedScalarFieldContainer[_message_pb2.AttemptState]
     request_id: str
     page_size: int
     page_token: str
-    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., states: _Optional[_Iterable[_Union[AttemptState, str]]] = ..., request_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., states: _Optional[_Iterable[_Union[_message_pb2.AttemptState, str]]] = ..., request_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListLedgerEntriesResponse(_message.Message):
     __slots__ = ("entries", "next_page_token")
@@ -292,8 +265,8 @@ class ExportLedgerRequest(_message.Message):
     filter: UsageFilter
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    states: _containers.RepeatedScalarFieldContainer[AttemptState]
-    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., states: _Optional[_Iterable[_Union[AttemptState, str]]] = ...) -> None: ...
+    states: _containers.RepeatedScalarFieldContainer[_message_pb2.AttemptState]
+    def __init__(self, filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., states: _Optional[_Iterable[_Union[_message_pb2.AttemptState, str]]] = ...) -> None: ...
 
 class ExportLedgerResponse(_message.Message):
     __slots__ = ("entries",)
@@ -413,7 +386,7 @@ class RepricedModel(_message.Message):
     def __init__(self, provider: _Optional[str] = ..., model: _Optional[str] = ..., changed_count: _Optional[int] = ..., before_usd_nanos: _Optional[int] = ..., after_usd_nanos: _Optional[int] = ..., price_entry_id: _Optional[str] = ...) -> None: ...
 
 class RepriceLedgerResponse(_message.Message):
-    __slots__ = ("examined_count", "changed_count", "kept_count", "unpriced_count", "before_usd_nanos", "after_usd_nanos", "models")
+    __slots__ = ("examined_count", "changed_count", "kept_count", "unpriced_count", "before_usd_nanos", "after_usd_nanos", "models", "archive_files")
     EXAMINED_COUNT_FIELD_NUMBER: _ClassVar[int]
     CHANGED_COUNT_FIELD_NUMBER: _ClassVar[int]
     KEPT_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -421,6 +394,7 @@ class RepriceLedgerResponse(_message.Message):
     BEFORE_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
     AFTER_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_FILES_FIELD_NUMBER: _ClassVar[int]
     examined_count: int
     changed_count: int
     kept_count: int
@@ -428,7 +402,8 @@ class RepriceLedgerResponse(_message.Message):
     before_usd_nanos: int
     after_usd_nanos: int
     models: _containers.RepeatedCompositeFieldContainer[RepricedModel]
-    def __init__(self, examined_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., kept_count: _Optional[int] = ..., unpriced_count: _Optional[int] = ..., before_usd_nanos: _Optional[int] = ..., after_usd_nanos: _Optional[int] = ..., models: _Optional[_Iterable[_Union[RepricedModel, _Mapping]]] = ...) -> None: ...
+    archive_files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, examined_count: _Optional[int] = ..., changed_count: _Optional[int] = ..., kept_count: _Optional[int] = ..., unpriced_count: _Optional[int] = ..., before_usd_nanos: _Optional[int] = ..., after_usd_nanos: _Optional[int] = ..., models: _Optional[_Iterable[_Union[RepricedModel, _Mapping]]] = ..., archive_files: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GenerateReportRequest(_message.Message):
     __slots__ = ("date", "month", "session", "time_zone", "entry_count")
@@ -453,7 +428,7 @@ class ReportSection(_message.Message):
     def __init__(self, group_by: _Optional[_Union[GroupBy, str]] = ..., rows: _Optional[_Iterable[_Union[StatsRow, _Mapping]]] = ...) -> None: ...
 
 class GenerateReportResponse(_message.Message):
-    __slots__ = ("start_time", "end_time", "time_zone", "totals", "sections", "dearest_entries", "unknown_entries", "budgets")
+    __slots__ = ("start_time", "end_time", "time_zone", "totals", "sections", "dearest_entries", "unknown_entries", "budgets", "archive_files")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
@@ -462,6 +437,7 @@ class GenerateReportResponse(_message.Message):
     DEAREST_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     UNKNOWN_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     BUDGETS_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_FILES_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
     time_zone: str
@@ -470,7 +446,142 @@ class GenerateReportResponse(_message.Message):
     dearest_entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
     unknown_entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
     budgets: _containers.RepeatedCompositeFieldContainer[_daemon_pb2.BudgetStatus]
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., time_zone: _Optional[str] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ..., sections: _Optional[_Iterable[_Union[ReportSection, _Mapping]]] = ..., dearest_entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., unknown_entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[_daemon_pb2.BudgetStatus, _Mapping]]] = ...) -> None: ...
+    archive_files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., time_zone: _Optional[str] = ..., totals: _Optional[_Union[UsageTotals, _Mapping]] = ..., sections: _Optional[_Iterable[_Union[ReportSection, _Mapping]]] = ..., dearest_entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., unknown_entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., budgets: _Optional[_Iterable[_Union[_daemon_pb2.BudgetStatus, _Mapping]]] = ..., archive_files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DiagnosePromptCacheRequest(_message.Message):
+    __slots__ = ("period", "start_time", "end_time", "time_zone", "filter", "prefix_count")
+    PERIOD_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_COUNT_FIELD_NUMBER: _ClassVar[int]
+    period: Period
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    time_zone: str
+    filter: UsageFilter
+    prefix_count: int
+    def __init__(self, period: _Optional[_Union[Period, str]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., time_zone: _Optional[str] = ..., filter: _Optional[_Union[UsageFilter, _Mapping]] = ..., prefix_count: _Optional[int] = ...) -> None: ...
+
+class PromptCachePrefix(_message.Message):
+    __slots__ = ("prefix", "provider", "model", "service", "agent", "phase", "last_request_id", "last_time", "mark_count", "write_count", "written_tokens", "ttl_seconds", "premium_usd_nanos", "read_count", "read_tokens", "saved_usd_nanos", "reads_needed", "paid", "missed_count", "expired_count", "advice", "decision")
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    PROVIDER_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SERVICE_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    LAST_REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIME_FIELD_NUMBER: _ClassVar[int]
+    MARK_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WRITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TTL_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    PREMIUM_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    READ_COUNT_FIELD_NUMBER: _ClassVar[int]
+    READ_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    READS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    PAID_FIELD_NUMBER: _ClassVar[int]
+    MISSED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXPIRED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ADVICE_FIELD_NUMBER: _ClassVar[int]
+    DECISION_FIELD_NUMBER: _ClassVar[int]
+    prefix: str
+    provider: str
+    model: str
+    service: str
+    agent: str
+    phase: str
+    last_request_id: str
+    last_time: _timestamp_pb2.Timestamp
+    mark_count: int
+    write_count: int
+    written_tokens: int
+    ttl_seconds: int
+    premium_usd_nanos: int
+    read_count: int
+    read_tokens: int
+    saved_usd_nanos: int
+    reads_needed: str
+    paid: bool
+    missed_count: int
+    expired_count: int
+    advice: _containers.RepeatedScalarFieldContainer[str]
+    decision: str
+    def __init__(self, prefix: _Optional[str] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., agent: _Optional[str] = ..., phase: _Optional[str] = ..., last_request_id: _Optional[str] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., mark_count: _Optional[int] = ..., write_count: _Optional[int] = ..., written_tokens: _Optional[int] = ..., ttl_seconds: _Optional[int] = ..., premium_usd_nanos: _Optional[int] = ..., read_count: _Optional[int] = ..., read_tokens: _Optional[int] = ..., saved_usd_nanos: _Optional[int] = ..., reads_needed: _Optional[str] = ..., paid: bool = ..., missed_count: _Optional[int] = ..., expired_count: _Optional[int] = ..., advice: _Optional[_Iterable[str]] = ..., decision: _Optional[str] = ...) -> None: ...
+
+class DiagnosePromptCacheResponse(_message.Message):
+    __slots__ = ("prefixes", "prefix_count", "never_read_count", "write_count", "written_tokens", "premium_usd_nanos", "read_count", "read_tokens", "saved_usd_nanos", "start_time", "end_time", "archive_files")
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEVER_READ_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WRITE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PREMIUM_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    READ_COUNT_FIELD_NUMBER: _ClassVar[int]
+    READ_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SAVED_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    ARCHIVE_FILES_FIELD_NUMBER: _ClassVar[int]
+    prefixes: _containers.RepeatedCompositeFieldContainer[PromptCachePrefix]
+    prefix_count: int
+    never_read_count: int
+    write_count: int
+    written_tokens: int
+    premium_usd_nanos: int
+    read_count: int
+    read_tokens: int
+    saved_usd_nanos: int
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    archive_files: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, prefixes: _Optional[_Iterable[_Union[PromptCachePrefix, _Mapping]]] = ..., prefix_count: _Optional[int] = ..., never_read_count: _Optional[int] = ..., write_count: _Optional[int] = ..., written_tokens: _Optional[int] = ..., premium_usd_nanos: _Optional[int] = ..., read_count: _Optional[int] = ..., read_tokens: _Optional[int] = ..., saved_usd_nanos: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., archive_files: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ListLedgerArchivesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class LedgerArchive(_message.Message):
+    __slots__ = ("month", "file", "done", "operation_count", "attempt_count", "journal_count", "hit_count", "cost_usd_nanos", "size_bytes", "sha256", "create_time")
+    MONTH_FIELD_NUMBER: _ClassVar[int]
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HIT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    month: str
+    file: str
+    done: bool
+    operation_count: int
+    attempt_count: int
+    journal_count: int
+    hit_count: int
+    cost_usd_nanos: int
+    size_bytes: int
+    sha256: str
+    create_time: _timestamp_pb2.Timestamp
+    def __init__(self, month: _Optional[str] = ..., file: _Optional[str] = ..., done: bool = ..., operation_count: _Optional[int] = ..., attempt_count: _Optional[int] = ..., journal_count: _Optional[int] = ..., hit_count: _Optional[int] = ..., cost_usd_nanos: _Optional[int] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListLedgerArchivesResponse(_message.Message):
+    __slots__ = ("archives", "next_page_token")
+    ARCHIVES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    archives: _containers.RepeatedCompositeFieldContainer[LedgerArchive]
+    next_page_token: str
+    def __init__(self, archives: _Optional[_Iterable[_Union[LedgerArchive, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WatchUsageRequest(_message.Message):
     __slots__ = ("interval",)
@@ -523,7 +634,7 @@ class WatchedCall(_message.Message):
     service: str
     session: str
     cache_outcome: _completion_pb2.CacheOutcome
-    state: AttemptState
+    state: _message_pb2.AttemptState
     cost_usd_nanos: int
     total_us: int
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., state: _Optional[_Union[AttemptState, str]] = ..., cost_usd_nanos: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., state: _Optional[_Union[_message_pb2.AttemptState, str]] = ..., cost_usd_nanos: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...

@@ -75,6 +75,16 @@ class UsageServiceStub(object):
                 request_serializer=aigen_dot_v1_dot_usage__pb2.GenerateReportRequest.SerializeToString,
                 response_deserializer=aigen_dot_v1_dot_usage__pb2.GenerateReportResponse.FromString,
                 _registered_method=True)
+        self.DiagnosePromptCache = channel.unary_unary(
+                '/aigen.v1.UsageService/DiagnosePromptCache',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.DiagnosePromptCacheRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.DiagnosePromptCacheResponse.FromString,
+                _registered_method=True)
+        self.ListLedgerArchives = channel.unary_unary(
+                '/aigen.v1.UsageService/ListLedgerArchives',
+                request_serializer=aigen_dot_v1_dot_usage__pb2.ListLedgerArchivesRequest.SerializeToString,
+                response_deserializer=aigen_dot_v1_dot_usage__pb2.ListLedgerArchivesResponse.FromString,
+                _registered_method=True)
         self.WatchUsage = channel.unary_stream(
                 '/aigen.v1.UsageService/WatchUsage',
                 request_serializer=aigen_dot_v1_dot_usage__pb2.WatchUsageRequest.SerializeToString,
@@ -166,6 +176,27 @@ class UsageServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DiagnosePromptCache(self, request, context):
+        """DiagnosePromptCache says of each prefix that was marked for a provider's prompt cache what its writes cost, what its reads saved,
+        and what would help.
+
+        Errors: INVALID_REQUEST for a bad period, range, time zone, filter or number of prefixes; STORAGE_DAMAGED when the ledger can't
+        be read; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLedgerArchives(self, request, context):
+        """ListLedgerArchives lists the months whose charges were written to files and taken out of the ledger, oldest first. Their sums
+        stay in it: statistics, budgets and savings count them as before.
+
+        Errors: INVALID_REQUEST for a bad page size or page token; STORAGE_DAMAGED when the ledger can't be read; DAEMON_FAULT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchUsage(self, request, context):
         """WatchUsage tells once an interval what is happening, until the caller leaves or the daemon drains.
 
@@ -217,6 +248,16 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.GenerateReport,
                     request_deserializer=aigen_dot_v1_dot_usage__pb2.GenerateReportRequest.FromString,
                     response_serializer=aigen_dot_v1_dot_usage__pb2.GenerateReportResponse.SerializeToString,
+            ),
+            'DiagnosePromptCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiagnosePromptCache,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.DiagnosePromptCacheRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.DiagnosePromptCacheResponse.SerializeToString,
+            ),
+            'ListLedgerArchives': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLedgerArchives,
+                    request_deserializer=aigen_dot_v1_dot_usage__pb2.ListLedgerArchivesRequest.FromString,
+                    response_serializer=aigen_dot_v1_dot_usage__pb2.ListLedgerArchivesResponse.SerializeToString,
             ),
             'WatchUsage': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchUsage,
@@ -441,6 +482,60 @@ class UsageService(object):
             '/aigen.v1.UsageService/GenerateReport',
             aigen_dot_v1_dot_usage__pb2.GenerateReportRequest.SerializeToString,
             aigen_dot_v1_dot_usage__pb2.GenerateReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiagnosePromptCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/DiagnosePromptCache',
+            aigen_dot_v1_dot_usage__pb2.DiagnosePromptCacheRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.DiagnosePromptCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLedgerArchives(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aigen.v1.UsageService/ListLedgerArchives',
+            aigen_dot_v1_dot_usage__pb2.ListLedgerArchivesRequest.SerializeToString,
+            aigen_dot_v1_dot_usage__pb2.ListLedgerArchivesResponse.FromString,
             options,
             channel_credentials,
             insecure,

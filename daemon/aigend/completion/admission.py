@@ -30,9 +30,7 @@ def check_built(request: CompletionRequest) -> None:
     Raises:
         DomainError: CAPABILITY_MISSING naming the field and its value.
     """
-    if request.lane is not Lane.INTERACTIVE:
-        raise capability_missing("lane", request.lane.upper(), "allowed: INTERACTIVE")
-    if request.complete_by is not None:
-        raise capability_missing("complete_by", request.complete_by, "only lane DEFERRED has a latest time, and it is not built")
+    if request.complete_by is not None and request.lane is not Lane.DEFERRED:
+        raise invalid("complete_by", request.complete_by, "unset, or a time with lane DEFERRED")
     if request.similarity is not None:
         raise capability_missing("similarity", request.similarity, "no similarity search is configured")

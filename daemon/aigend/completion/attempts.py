@@ -7,8 +7,11 @@ What the ledger is told stands in `bookings.py`, what follows from a fault in `p
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 
 from aigend.clock import Clock
+from aigend.completion.approach import approach_of, patience_s
+from aigend.completion.asking import ask_of
 from aigend.completion.bookings import Bookings
 from aigend.completion.call import AnswerFlight, Call, Landing
 from aigend.completion.prompt_plans import PromptPlans
@@ -17,14 +20,16 @@ from aigend.completion.turn import OnRoute, ProviderVerdictError, Sent, Tries, T
 from aigend.completion.watch import Watch
 from aigend.errors import DomainError
 from aigend.providers.port import FaultKind, Provider, ProviderCall, ProviderFault, ProviderReply
+from aigend.providers.rate_headers import hearing_rates
 from aigend.providers.registry import ProviderRegistry
 from aigend.providers.retry import Next, Standing, Verdict, verdict
 from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.health import Health, KeyId, Outcome, Ticket
 from aigend.routing.latency import Latencies
-from aigend.scheduling.limits import DispatchLimits
+from aigend.scheduling.dispatch import Dispatcher
+from aigend.scheduling.prefix_gate import PrefixGate
 from aigend.scheduling.single_flight import LeaderLeftError
-from aigend.types import ModelRoute
+from aigend.types import Lane, ModelRoute
 
 __all__ = ["Attempts", "ProviderVerdictError"]
 
@@ -36,7 +41,8 @@ class Attempts:
     """Tries the routes of a call until one answers.
 
     Args:
-        limits: Grants slots.
+        gate: Lets one call of a shared prefix ahead.
+        dispatcher: Says when a call may go.
         bookings: Books each attempt.
         prompts: Says what is asked of providers' prompt caches.
         providers: Has the accounts that make the calls.
@@ -51,7 +57,8 @@ class Attempts:
     def __init__(
         self,
         *,
-        limits: DispatchLimits,
+        gate: PrefixGate,
+        dispatcher: Dispatcher,
         bookings: Bookings,
         prompts: PromptPlans,
         providers: ProviderRegistry,
@@ -62,7 +69,8 @@ class Attempts:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._limits = limits
+        self._gate = gate
+        self._dispatcher = dispatcher
         self._bookings = bookings
         self._prompts = prompts
         self._providers = providers
@@ -101,7 +109,7 @@ class Attempts:
             return Next.NEXT_ROUTE
         while True:
             turn = Turn(call=call, flight=flight, tries=tries, on=on, asked_at=self._clock.monotonic())
-            outcome = await self._turn(turn, streaming=streaming)
+            outcome = await self._through_gate(turn, streaming=streaming)
             if not isinstance(outcome, Verdict):
                 return outcome
             tries.verdict = outcome.error
@@ -129,17 +137,25 @@ class Attempts:
             last=route is call.routes[-1],
         )
 
+    async def _through_gate(self, turn: Turn, *, streaming: bool) -> Landing | Verdict | Next:
+        """Let another call that is sending the same prefix go ahead, before a slot is taken."""
+        asked_at = self._clock.monotonic()
+        wait_s = patience_s(turn.call, waited_s=turn.tries.gated_s, now=self._clock.monotonic)
+        with await self._gate.enter(approach_of(turn), wait_s=wait_s) as turn.passage:
+            turn.tries.gated_s += self._clock.monotonic() - asked_at
+            return await self._turn(turn, streaming=streaming)
+
     async def _turn(self, turn: Turn, *, streaming: bool) -> Landing | Verdict | Next:
         """Take a slot, choose a key and reserve; a route where one of these is refused is passed by."""
         on = turn.on
         if not self._health.usable(on.keys, but=on.spent):  # known before a slot is waited for, and again once it is there
             return self._pass_by(turn)
         try:
-            await self._limits.acquire(on.provider)  # 6 schedule
-        except DomainError as overloaded:
-            turn.tries.refused(overloaded)
+            grant = await self._dispatcher.acquire(ask_of(turn))  # 6 schedule
+        except DomainError as refusal:
+            turn.tries.refused(refusal)
             return Next.NEXT_ROUTE
-        try:
+        with grant as turn.grant:
             turn.granted_at = self._clock.monotonic()
             _check_wanted(turn.flight)
             ticket = self._health.pick(on.keys, but=on.spent)
@@ -147,9 +163,8 @@ class Attempts:
                 return self._pass_by(turn)
             with ticket:
                 sent = await self._bookings.reserve(turn)  # 7 reserve
+                grant.sent = sent is not None
                 return Next.NEXT_ROUTE if sent is None else await self._attempt(sent, ticket, streaming=streaming)
-        finally:
-            self._limits.release(on.provider)
 
     def _pass_by(self, turn: Turn) -> Next:
         turn.tries.skipped(self._health.pass_by(turn.on.keys))
@@ -161,7 +176,8 @@ class Attempts:
         if turn.on.attempt == 1:
             self._retries.note_call(route.provider, turn.call.snapshot.settings.retry)
         try:
-            reply = await self._call(sent, turn.on.accounts[ticket.key], streaming=streaming)  # 8 call
+            with hearing_rates(partial(turn.note_rates, ticket.key)):
+                reply = await self._call(sent, turn.on.accounts[ticket.key], streaming=streaming)  # 8 call
             landing, settlement = self._bookings.landing(sent, reply)
         except ProviderFault as fault:
             self._watch.failed(span, route, fault=fault.kind, duration_us=self._since(turn))
@@ -172,6 +188,7 @@ class Attempts:
             raise
         ticket.ended(Outcome.ANSWERED)
         turn.flight.answered = True
+        turn.note_usage(landing.answer.usage)
         landing = await self._bookings.settle(sent, landing, settlement)  # 9 settle
         self._prompts.observe(turn.quoted.prompt, landing.answer.usage)
         self._latencies.note(route, landing.facts.timings.provider_us / 1e6)
@@ -189,20 +206,24 @@ class Attempts:
             attempt=sent.reservation.attempt_number,  # the ledger's, so that the provider's records name the same attempts
             prompt_cache=turn.quoted.prompt.wire,
         )
-        if not streaming:
+        shown = streaming or turn.flight.streamed  # a stream may have joined while a slot was waited for
+        if not (shown or turn.awaited):
             return await provider.complete(call)
         async with contextlib.aclosing(provider.stream(call)) as events:
             async for event in events:
                 if isinstance(event, ProviderReply):
                     return event
-                turn.show(event)
+                turn.note_begin()
+                if shown:
+                    turn.show(event)
         raise ProviderFault(FaultKind.CUT, "the stream ended without its last message")
 
     async def _rule(self, sent: Sent, fault: ProviderFault, ticket: Ticket) -> Verdict:
         """Book a failed attempt as its fault says, let the key's health learn of it, and return what follows."""
         turn, settings = sent.turn, sent.turn.call.snapshot.settings
+        turn.note_fault(fault)
         ticket.ended(_said_of_key(fault))
-        self._note_key(turn.on, ticket.key, fault, wait_s=settings.retry.max_delay_s)
+        self._note_key(turn, ticket.key, fault, wait_s=settings.retry.max_delay_s)
         ruling = verdict(
             fault,
             standing=self._standing(turn.on),
@@ -218,13 +239,17 @@ class Attempts:
             return ruling.without_retry()
         return ruling
 
-    def _note_key(self, on: OnRoute, key: KeyId, fault: ProviderFault, *, wait_s: float) -> None:
-        """Keep this call, and for a rate limit the others too, from asking with a key that said no."""
+    def _note_key(self, turn: Turn, key: KeyId, fault: ProviderFault, *, wait_s: float) -> None:
+        """Keep this call, and for a rate limit the others too, from asking with a key that said no.
+
+        That a provider's cheaper tier has no room tells nothing about calls at the ordinary price.
+        """
         if fault.kind is FaultKind.AUTH:
-            on.out.add(key)
+            turn.on.out.add(key)
         elif fault.kind is FaultKind.RATE_LIMITED:
-            on.limited.add(key)
-            self._health.rest(key, wait_s if fault.retry_after_s is None else fault.retry_after_s)
+            turn.on.limited.add(key)
+            if turn.call.request.lane is not Lane.FLEX:
+                self._health.rest(key, wait_s if fault.retry_after_s is None else fault.retry_after_s)
 
     def _standing(self, on: OnRoute) -> Standing:
         other_key = self._health.usable(on.keys, but=on.spent)

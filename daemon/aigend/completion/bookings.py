@@ -7,10 +7,11 @@ from aigend.clock import Clock
 from aigend.completion.call import Landing
 from aigend.completion.failpoints import NO_FAILPOINTS, Failpoints
 from aigend.completion.ports import AnswerCodec
+from aigend.completion.prefix_lineage import PrefixLineage
 from aigend.completion.quotes import Bill, bill, seen_nanos
 from aigend.completion.turn import ProviderVerdictError, Sent, Turn
 from aigend.errors import DomainError
-from aigend.ledger.entries import Intent, Reservation, Settlement
+from aigend.ledger.entries import Intent, PrefixUse, Reservation, Settlement
 from aigend.ledger.ledger import Ledger
 from aigend.providers.port import ProviderFault, ProviderReply
 from aigend.providers.retry import Hold
@@ -32,6 +33,7 @@ class Bookings:
         self._codec = codec
         self._clock = clock
         self._failpoints = failpoints
+        self._lineage = PrefixLineage()
 
     async def reserve(self, turn: Turn) -> Sent | None:
         """Book RESERVED and SENT; None where this route's budget or price refuses it.
@@ -99,7 +101,9 @@ class Bookings:
         key = turn.call.key_of(turn.quoted.route)
         wire = self._codec.encode_answer(answer, key)
         kept = wire + self._codec.encode_call(facts) if turn.call.snapshot.settings.features.replay else b""
-        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts), _settlement(answer, facts, billed, reply=kept)
+        use = self._lineage.booked(turn.quoted.prompt, billed.usage, premium_nanos=billed.write_premium_nanos)
+        settlement = _settlement(answer, facts, billed, reply=kept, use=use)
+        return Landing(answer=answer, cache_key=key, wire=wire, facts=facts, savings=billed.savings), settlement
 
     async def settle(self, sent: Sent, landing: Landing, settlement: Settlement) -> Landing:
         """Book the real cost before anybody sees the answer, and return it with what the ledger warns of.
@@ -139,6 +143,7 @@ class Bookings:
             upper_bound_nanos=turn.quoted.bound_nanos,
             price_entry_id=turn.quoted.price_entry_id,
             create_time=self._clock.time(),
+            decided=call.warnings,
         )
 
     def _facts(self, turn: Turn, reservation: Reservation, billed: Bill) -> CallFacts:
@@ -161,7 +166,7 @@ class Bookings:
         )
 
 
-def _settlement(answer: Answer, facts: CallFacts, billed: Bill, *, reply: bytes) -> Settlement:
+def _settlement(answer: Answer, facts: CallFacts, billed: Bill, *, reply: bytes, use: PrefixUse) -> Settlement:
     return Settlement(
         usage=billed.usage,
         cost=billed.cost,
@@ -172,6 +177,7 @@ def _settlement(answer: Answer, facts: CallFacts, billed: Bill, *, reply: bytes)
         total_us=facts.timings.total_us,
         savings=billed.savings,
         reply=reply,
+        prefix_use=use,
     )
 
 

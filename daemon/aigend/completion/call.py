@@ -1,11 +1,24 @@
 """One call on its way through the spine, and how it ends."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from aigend.completion.snapshot import Snapshot
 from aigend.scheduling.single_flight import Flight
-from aigend.types import Answer, CacheMode, CacheOutcome, Caller, CallFacts, CompletionRequest, ModelRoute, ToolCall
+from aigend.types import (
+    Answer,
+    CacheMode,
+    CacheOutcome,
+    Caller,
+    CallFacts,
+    CompletionRequest,
+    Lane,
+    ModelRoute,
+    SavingsCause,
+    ToolCall,
+)
+
+FlightKey = tuple[tuple[bytes, ...], bool, Lane]  # sorted cache keys of all routes, whether it refreshes, its lane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +70,17 @@ class Call:
         return CacheOutcome.REFRESH if self.mode is CacheMode.REFRESH else CacheOutcome.MISS
 
     @property
-    def flight_key(self) -> tuple[tuple[bytes, ...], bool] | None:
-        """Which flight this call may join; None where it joins none."""
+    def flight_key(self) -> FlightKey | None:
+        """Which flight this call may join, and leads where there is none; None where it joins none."""
         if not (self.mode.joins and self.snapshot.settings.features.single_flight):
             return None
-        return tuple(sorted(self.keys)), self.mode is CacheMode.REFRESH
+        return tuple(sorted(self.keys)), self.mode is CacheMode.REFRESH, self.request.lane
+
+    @property
+    def quicker_flights(self) -> tuple[FlightKey, ...]:
+        """Flights of a quicker lane that this call may join as well; nobody joins one of a slower lane."""
+        own = self.flight_key
+        return ((*own[:2], Lane.INTERACTIVE),) if own is not None and self.request.lane is Lane.FLEX else ()
 
     def key_of(self, route: ModelRoute) -> bytes:
         """Return the cache key of one of the routes."""
@@ -92,6 +111,7 @@ class Landing:
     cache_key: bytes
     wire: bytes
     facts: CallFacts  # of the leader
+    savings: Mapping[SavingsCause, int] = field(default_factory=dict)  # of the leader's call, nano-dollars by cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,20 @@ from aigend.cache.manager import CacheManager
 from aigend.clock import Clock
 from aigend.completion.admission import check_built, check_deadline, check_open
 from aigend.completion.call import Call, Event, Reply
+from aigend.completion.deferred import DeferredLane
 from aigend.completion.downgrades import Downgrades
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
 from aigend.completion.outlook import ExpectedCost, ReadsOf, nothing_read
 from aigend.completion.quotes import Quote, quote
+from aigend.completion.refusals import Refusals
 from aigend.completion.repeats import Origin
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason, capability_missing
 from aigend.ledger.entries import AlreadyKnown
 from aigend.routing.strategy import LatencyOf, no_latency
-from aigend.types import CacheMode, Caller, CompletionRequest
+from aigend.types import CacheMode, Caller, CompletionRequest, Lane
 
 
 class CompletionEngine:
@@ -34,6 +36,7 @@ class CompletionEngine:
         cache: The response cache.
         known_ids: What became of request ids.
         sharing: Who waits for which provider call, and what is kept.
+        deferred: Who waits for which provider batch job.
         free: Makes replies of what is there already.
         clock: Tells the time.
         latency_of: How quick a route was lately, for strategy PERFORMANCE.
@@ -48,6 +51,7 @@ class CompletionEngine:
         cache: CacheManager,
         known_ids: KnownIds,
         sharing: Sharing,
+        deferred: DeferredLane,
         free: FreeAnswers,
         clock: Clock,
         latency_of: LatencyOf = no_latency,
@@ -56,9 +60,11 @@ class CompletionEngine:
     ) -> None:
         self.snapshot = snapshot
         self.draining = False
+        self.refusals = Refusals(clock=clock)
         self._cache = cache
         self._known_ids = known_ids
         self._sharing = sharing
+        self._deferred = deferred
         self._free = free
         self._clock = clock
         self._latency_of = latency_of
@@ -68,11 +74,13 @@ class CompletionEngine:
     def swap(self, snapshot: Snapshot) -> None:
         """Put other settings, catalog and prices in force; calls under way keep theirs."""
         self.snapshot = snapshot
+        self._deferred.use(snapshot)
         self._free.forget_repeats()
 
     def drain(self) -> None:
-        """Admit no more calls."""
+        """Admit no more calls, and send those away that wait for batch jobs."""
         self.draining = True
+        self._deferred.drain()
         self._free.forget_repeats()
 
     def answer_repeat(self, origin: Origin, scope: str, request_id: str, started: float) -> bytes | None:
@@ -168,6 +176,7 @@ class CompletionEngine:
                 async for step in steps:
                     yield step
         except DomainError as refusal:
+            self.refusals.note(call, refusal)
             cheaper = self._downgrades.instead(call, refusal, lambda by: self._begin(call.request, call.caller, refused_by=by))
             if cheaper is None:
                 raise
@@ -181,9 +190,10 @@ class CompletionEngine:
                 yield step
 
     async def _share(self, call: Call, *, streaming: bool) -> AsyncGenerator[Event | Reply, None]:
-        """Ride on a flight; an id that only the ledger remembers is answered as it says."""
+        """Ride on a flight, or wait for a batch job; an id that only the ledger remembers is answered as it says."""
+        lane = self._deferred if call.request.lane is Lane.DEFERRED else self._sharing
         try:
-            async with aclosing(self._sharing.ride(call, streaming=streaming)) as steps:
+            async with aclosing(lane.ride(call, streaming=streaming)) as steps:
                 async for step in steps:
                     yield step
         except AlreadyKnown as conflict:

@@ -14,6 +14,10 @@ NAMES = (
     "after_settle",  # SETTLED and the reply are durable, nobody has seen the answer
     "before_cache_put",  # settled and in memory; the cache's disk does not have it
     "after_cache_put",  # all is done
+    "before_upload",  # SUBMITTED is durable, nothing of the provider's batch job has left
+    "after_upload",  # the provider has the job, its id is not stored
+    "while_polling",  # the job's id is stored, and the provider was asked how far it is
+    "mid_results",  # one line of the job is settled, others are not
 )
 _EXIT_CONFIG = 78
 
@@ -45,6 +49,10 @@ class Failpoints:
             raise FailpointRefusedError(f"AIGEND_FAILPOINT is {armed!r}; allowed: one of {', '.join(NAMES)}, followed by :kill")
         self._armed = name
         self._die = die
+
+    def armed(self, name: str) -> bool:
+        """Return whether this is the one that is armed."""
+        return name == self._armed
 
     def passing(self, name: str) -> None:
         """Die here, if this is the one that is armed."""

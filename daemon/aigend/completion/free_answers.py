@@ -68,7 +68,7 @@ class FreeAnswers:
             record.saved_nanos = entry.saved_nanos
             record.suffix = self._suffix(record.requested_model, CacheOutcome.HIT, entry.saved_nanos)
         total_us = int((time.perf_counter() - started) * 1e6)
-        cell.add(self._clock.time(), record.saved_nanos, total_us)
+        cell.add(self._clock.time(), record.saved_nanos, total_us, request_id)
         self._cache.count_hit(total_us)
         return b"".join((entry.wire, record.suffix, self._codec.encode_repeat(request_id, total_us)))
 
@@ -120,7 +120,7 @@ class FreeAnswers:
     def _count(self, call: Call, cell: HitCell, *, saved_nanos: int | None) -> int:
         """Count one answer and return how long it took, in microseconds."""
         total_us = int((self._clock.monotonic() - call.started) * 1e6)
-        cell.add(self._clock.time(), saved_nanos, total_us)
+        cell.add(self._clock.time(), saved_nanos, total_us, call.caller.request_id)
         return total_us
 
     def _cell(self, call: Call, route: Route, outcome: CacheOutcome) -> HitCell:

@@ -1,10 +1,15 @@
 """A request id seen again: in flight → joined, settled → its reply, unknown → never a second call by itself."""
 
+from collections.abc import Awaitable, Callable
+
 from aigend.completion.call import AnswerFlight, Call, Reply
 from aigend.completion.free_answers import FreeAnswers
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AttemptState, KnownOperation
 from aigend.ledger.ledger import Ledger
+from aigend.types import Lane
+
+_WAITING = (AttemptState.RESERVED, AttemptState.SUBMITTED)
 
 
 class KnownIds:
@@ -13,11 +18,15 @@ class KnownIds:
     Args:
         ledger: Remembers operations and their replies.
         free: Makes replies of what is there already.
+
+    Attributes:
+        on_fetch: Called with a deferred call whose reply is fetched.
     """
 
     def __init__(self, *, ledger: Ledger, free: FreeAnswers) -> None:
         self._ledger = ledger
         self._free = free
+        self.on_fetch: Callable[[Call], Awaitable[None]] = _nothing
         self._under_way: dict[tuple[str, str], tuple[bytes, AnswerFlight]] = {}
 
     def begin(self, call: Call, flight: AnswerFlight) -> None:
@@ -37,7 +46,7 @@ class KnownIds:
         """
         digest, flight = self._under_way.get(call.id, (b"", None))
         if flight is not None and digest != call.caller.request_digest:
-            raise self._reused(call)
+            raise self.reused(call)
         return flight
 
     async def answer(self, call: Call) -> Reply | None:
@@ -58,7 +67,9 @@ class KnownIds:
             DomainError: REQUEST_ID_REUSED, OUTCOME_UNKNOWN or REPLY_GONE.
         """
         if known.request_digest != call.caller.request_digest:
-            raise self._reused(call)
+            raise self.reused(call)
+        if known.state in _WAITING:
+            return None  # a batch line: the lane knows who waits for it
         if known.state is AttemptState.RELEASED or (known.state is AttemptState.UNKNOWN and call.caller.accounting.allow_repeat):
             return None
         if known.state is not AttemptState.SETTLED:
@@ -77,12 +88,19 @@ class KnownIds:
                 request_id=call.caller.request_id,
                 ledger_entry_id=known.entry_id,
             )
+        if call.request.lane is Lane.DEFERRED:  # fetched: from now on it is kept as long as others are
+            await self.on_fetch(call)
         return self._free.replay(call, response)
 
-    def _reused(self, call: Call) -> DomainError:
+    def reused(self, call: Call) -> DomainError:
+        """Return the refusal of an id that stands for another request."""
         return DomainError(
             Reason.REQUEST_ID_REUSED,
             f"request id {call.caller.request_id} was used for another request; allowed: a new id for a new request",
             field="aigen-request-id",
             request_id=call.caller.request_id,
         )
+
+
+async def _nothing(_: Call) -> None:
+    """Take no note."""

@@ -8,12 +8,12 @@ from aigend.completion.call import Call
 from aigend.completion.prompt_plans import NOTHING_ASKED, PromptPlan, longest_ttl_s
 from aigend.completion.snapshot import Snapshot
 from aigend.ledger.estimate import estimate_input_tokens, searches_at_most, upper_bound_nanos
-from aigend.ledger.pricing import PriceEntry, cost_nanos, cost_of
-from aigend.ledger.savings import savings_of
+from aigend.ledger.pricing import PriceEntry, cost_nanos, cost_of, price_of
+from aigend.ledger.savings import routing_saving, savings_of, write_premium
 from aigend.ledger.usage_check import checked_usage
 from aigend.providers.port import ProviderReply
 from aigend.routing.router import check_context
-from aigend.types import Cost, ModelRoute, Route, SavingsCause, Text, TokenUsage
+from aigend.types import Cost, Lane, ModelRoute, Processing, Route, SavingsCause, Text, TokenUsage
 
 _LONGEST_TOKENS = 8  # bytes
 
@@ -27,13 +27,16 @@ class Quote:
     input_tokens: int  # estimated, with a margin upwards
     max_output_tokens: int  # what is sent as the limit and what is reserved are the same
     bound_nanos: int | None  # None where no price is known
+    asked: PriceEntry | None = None  # of the model that was asked for, where this one was chosen for its price
     prompt: PromptPlan = NOTHING_ASKED
     warnings: tuple[str, ...] = ()
+    processing: Processing = Processing.STANDARD  # at which of its prices the bound is held
 
     @property
     def price_entry_id(self) -> str:
-        """The price entry used; empty where none is known."""
-        return self.price.id if self.price else ""
+        """The price entry that the bound stands on; empty where none is known. Its name tells how the call is to be run."""
+        held = price_of(self.price, self.processing)
+        return held.id if held else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Bill:
     savings: Mapping[SavingsCause, int]
     flags: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    write_premium_nanos: int | None = None  # what writes to the prompt cache cost above ordinary input
 
 
 def quote(call: Call, route: ModelRoute, *, clock: Clock, prompt: PromptPlan | None = None) -> Quote:
@@ -60,6 +64,7 @@ def quote(call: Call, route: ModelRoute, *, clock: Clock, prompt: PromptPlan | N
         DomainError: CONTEXT_TOO_LONG for a prompt that can't fit the route's context.
     """
     price = priced(call.snapshot, route.route, clock)
+    processing = Processing.BATCH if call.request.lane is Lane.DEFERRED else Processing.STANDARD
     needed = estimate_input_tokens(call.request, model=route.route.model)
     check_context(needed, route)
     input_tokens = min(needed, route.context_tokens) if route.context_tokens else needed
@@ -69,7 +74,7 @@ def quote(call: Call, route: ModelRoute, *, clock: Clock, prompt: PromptPlan | N
     bound = upper_bound_nanos(
         input_tokens=input_tokens,
         max_output_tokens=max_output,
-        price=price,
+        price=price_of(price, processing),
         searches=searches_at_most(call.request, searching=route.searches),
         cache_ttl_s=longest_ttl_s(call, route) if prompt is None else prompt.marked_ttl_s,
     )
@@ -80,14 +85,22 @@ def quote(call: Call, route: ModelRoute, *, clock: Clock, prompt: PromptPlan | N
         input_tokens=input_tokens,
         max_output_tokens=max_output,
         bound_nanos=bound,
+        asked=_price_asked(call, route, clock),
         prompt=prompt,
         warnings=(*call.snapshot.prices.stale(price, clock.time()), *prompt.warnings),
+        processing=processing,
     )
 
 
 def priced(snapshot: Snapshot, route: Route, clock: Clock) -> PriceEntry | None:
     """Return the price of a route now."""
     return snapshot.prices.lookup(snapshot.priced_as(route), route.model, clock.time())
+
+
+def _price_asked(call: Call, route: ModelRoute, clock: Clock) -> PriceEntry | None:
+    """Return the price of the model that the caller asked for; None where it is this one, or was not left for its price."""
+    asked = call.snapshot.router.asked(call.request, downgraded=bool(call.warnings))
+    return None if asked is None or asked == route.route else priced(call.snapshot, asked, clock)
 
 
 def seen_nanos(quoted: Quote, visible_bytes: int) -> int | None:
@@ -111,6 +124,11 @@ def bill(quoted: Quote, reply: ProviderReply) -> Bill:
         max_output=quoted.max_output_tokens,
         output_text_len=text_bytes,
     )
-    cost = cost_of(usage, quoted.price, reply.reported_cost_nanos, estimated=bool(flags))
+    applied = price_of(quoted.price, reply.processing)  # what is reserved is the ordinary price: which tier serves is known now
+    cost = cost_of(usage, applied, reply.reported_cost_nanos, estimated=bool(flags))
     unheeded = quoted.prompt.unheeded(usage) if not flags else ()
-    return Bill(usage=usage, cost=cost, savings=savings_of(usage, quoted.price), flags=flags, warnings=unheeded)
+    savings = savings_of(usage, quoted.price, reply.processing)
+    if (routed := routing_saving(usage, quoted.price, quoted.asked)) is not None:
+        savings[SavingsCause.ROUTING] = routed
+    premium = write_premium(usage, quoted.price)
+    return Bill(usage=usage, cost=cost, savings=savings, flags=flags, warnings=unheeded, write_premium_nanos=premium)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
-from aigend.cache.entry import CacheEntry
 from aigend.cache.manager import CacheManager
 from aigend.cache.memory import MemoryEntry
 from aigend.clock import Clock
@@ -16,10 +15,12 @@ from aigend.completion.attempts import Attempts, ProviderVerdictError
 from aigend.completion.call import AnswerFlight, Call, Event, KeepTerms, Landing, Reply
 from aigend.completion.failpoints import NO_FAILPOINTS, Failpoints
 from aigend.completion.free_answers import FreeAnswers
+from aigend.completion.keeping import entry_of
 from aigend.completion.known_ids import KnownIds
 from aigend.completion.ports import AnswerCodec
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown
+from aigend.scheduling.siblings import stand_aside
 from aigend.scheduling.single_flight import FlightTable, LeaderLeftError
 
 
@@ -83,6 +84,9 @@ class Sharing:
             repeated = self._known_ids.flight(call)
             flight, leads = (repeated, False) if repeated is not None else self._board(call, streaming=streaming)
             work = self._work[flight] if leads else None
+            if not leads:
+                stand_aside()
+            flight.streamed = flight.streamed or streaming
             try:
                 with self._seat(flight, leads=leads):
                     async with aclosing(flight.events()) as events:
@@ -108,7 +112,7 @@ class Sharing:
             await asyncio.wait(self._work.values())
 
     def _board(self, call: Call, *, streaming: bool) -> tuple[AnswerFlight, bool]:
-        flight, leads = self._flights.board(call.flight_key)
+        flight, leads = self._flights.board(call.flight_key, also=call.quicker_flights)
         if call.stores and flight.terms is None:
             flight.terms = KeepTerms(call, call.request.ttl_s or call.snapshot.ttl_s(call.request.service))
         if leads:
@@ -190,17 +194,8 @@ class Sharing:
         if terms is None or not landing.answer.complete:
             return None
         call, now = terms.call, self._clock.time()
-        entry = CacheEntry(
-            key=landing.cache_key,
-            scope=call.caller.scope,
-            namespace=call.request.namespace,
-            route=landing.answer.route,
-            agent=call.request.agent,
-            phase=call.request.phase,
-            service=call.request.service,
-            create_time=now,
-            expire_time=now + terms.ttl_s,
-            answer=landing.answer,
+        entry = entry_of(
+            landing.answer, call.request, scope=call.caller.scope, key=landing.cache_key, ttl_s=terms.ttl_s, now=now
         )
         return self._cache.keep(entry, generation=call.generation)
 

@@ -1,7 +1,7 @@
 """One attempt while it lasts, and what the attempts of a call have come to: what the steps of the paid half hand to each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aigend.completion.call import AnswerFlight, Call, TextDelta
 from aigend.completion.quotes import Quote
@@ -9,7 +9,13 @@ from aigend.errors import DomainError
 from aigend.ledger.entries import Reservation
 from aigend.providers import port
 from aigend.providers.port import Provider
+from aigend.rate_facts import RateFacts
 from aigend.routing.health import KeyId
+from aigend.scheduling.grant import Grant
+from aigend.scheduling.prefix_gate import Passage
+from aigend.types import Lane, TokenUsage
+
+_TOO_MANY = frozenset((503, 529))  # statuses besides 429 that say so
 
 
 class ProviderVerdictError(Exception):
@@ -29,6 +35,7 @@ class Tries:
     verdict: DomainError | None = None  # a provider's last word
     refusal: DomainError | None = None  # the first route's own refusal, before anything was sent on it
     passed_by: DomainError | None = None  # why the first route was passed by that is not well
+    gated_s: float = 0.0  # spent waiting for another call's prefix
 
     def refused(self, error: DomainError) -> None:
         """Remember why a route was not tried."""
@@ -85,11 +92,45 @@ class Turn:
     asked_at: float
     granted_at: float = 0.0
     visible_bytes: int = 0  # of text that callers have seen
+    passage: Passage | None = None  # through the prefix gate
+    grant: Grant | None = None  # the slot that it holds
 
     @property
     def quoted(self) -> Quote:
         """The upper bound of the call on its route."""
         return self.on.quoted
+
+    @property
+    def awaited(self) -> bool:
+        """Whether other calls wait for the first token, so that it has to be seen."""
+        return self.passage is not None and self.passage.awaited
+
+    def note_begin(self) -> None:
+        """Let those who wait for the prefix go on: the first token has come."""
+        if self.passage is not None:
+            self.passage.began()
+
+    def note_usage(self, usage: TokenUsage) -> None:
+        """Let the prefix gate and the dispatcher learn of an answer."""
+        if self.passage is not None:
+            self.passage.ended(usage)
+        if self.grant is not None:
+            self.grant.answered(usage)
+
+    def note_rates(self, key: KeyId, facts: RateFacts) -> None:
+        """Let the dispatcher learn what an answer said of the rates of a key; a wait for the cheaper tier is of no other call."""
+        if self.grant is not None:
+            self.grant.heard(key.number, replace(facts, retry_after_s=None) if self._flex else facts)
+
+    def note_fault(self, fault: port.ProviderFault) -> None:
+        """Let the dispatcher learn that the provider has too many calls, where a fault says that."""
+        too_many = fault.kind is port.FaultKind.RATE_LIMITED or fault.status in _TOO_MANY
+        if self.grant is not None and too_many and not self._flex:
+            self.grant.refused()
+
+    @property
+    def _flex(self) -> bool:
+        return self.call.request.lane is Lane.FLEX
 
     def show(self, event: port.StreamEvent) -> None:
         """Hand an event to everybody aboard."""

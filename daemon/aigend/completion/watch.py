@@ -69,9 +69,7 @@ class Watch:
         answer, facts = landing.answer, landing.facts
         route, usage = answer.route, answer.usage
         tokens = {name: count for name in _BUCKETS if (count := getattr(usage, name))}
-        saved: dict[str, int] = {}
-        if facts.saved_cause is not None and facts.saved_nanos is not None:
-            saved[facts.saved_cause] = facts.saved_nanos
+        saved = {str(cause): nanos for cause, nanos in landing.savings.items()}
         self._meter.count_call(facts.outcome, facts.timings.total_us)
         self._meter.count_provider_call(route.provider, route.model, duration_us=facts.timings.provider_us)
         self._meter.count_settled(route.provider, route.model, tokens=tokens, cost_nanos=answer.cost.nanos, saved=saved)

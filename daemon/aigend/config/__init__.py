@@ -3,10 +3,14 @@
 From here on a setting is a value: nothing else reads the settings file or those variables.
 """
 
+from aigend.config.deferred import DeferredSettings
 from aigend.config.document import default_document
+from aigend.config.inbox import InboxSettings
+from aigend.config.limits import LimitSettings
 from aigend.config.loading import FlatSetting, LoadedSettings, Origin, load_settings
 from aigend.config.places import Places
 from aigend.config.problems import EXIT_SETTINGS, Problem, SettingsError
+from aigend.config.section import Section
 from aigend.config.sections import (
     AlertSettings,
     BreakerSettings,
@@ -16,13 +20,11 @@ from aigend.config.sections import (
     FeatureSettings,
     KeySource,
     LedgerSettings,
-    LimitSettings,
     LogSettings,
     ModelSettings,
     PriceSettings,
     ProviderSettings,
     RetrySettings,
-    Section,
     ServiceSettings,
     Settings,
     SettingsSections,
@@ -39,9 +41,11 @@ __all__ = [
     "BreakerSettings",
     "BudgetSettings",
     "CacheSettings",
+    "DeferredSettings",
     "DrainSettings",
     "FeatureSettings",
     "FlatSetting",
+    "InboxSettings",
     "KeySource",
     "LedgerSettings",
     "LimitSettings",

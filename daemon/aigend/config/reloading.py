@@ -17,6 +17,7 @@ WAIT_FOR_RESTART = (
     "ledger.reply_ttl_s",
     "ledger.reply_max_bytes",
     "drain.provider_timeout_s",
+    "inbox.directory",
     "telemetry.traces",
     "telemetry.metrics",
     "telemetry.sample_ratio",

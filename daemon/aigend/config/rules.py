@@ -43,6 +43,7 @@ def _paths(settings: Settings) -> Iterator[Finding]:
         (("socket",), settings.socket),
         (("state_directory",), settings.state_directory),
         (("cache_directory",), settings.cache_directory),
+        (("inbox", "directory"), settings.inbox.directory),
     )
     for path, value in places:
         if value is not None and not value.is_absolute():
@@ -177,6 +178,12 @@ def _retry(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def _inbox(settings: Settings) -> Iterator[Finding]:
+    first, longest = settings.inbox.retry_delay_s, settings.inbox.max_retry_delay_s
+    if first > longest:
+        yield Finding(("inbox", "retry_delay_s"), first, f"at most inbox.max_retry_delay_s, {longest}")
+
+
 def _breaker(settings: Settings) -> Iterator[Finding]:
     first, longest = settings.breaker.cool_down_s, settings.breaker.max_cool_down_s
     if first > longest:
@@ -206,5 +213,6 @@ _RULES: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     _budgets,
     _webhooks,
     _retry,
+    _inbox,
     _breaker,
 )

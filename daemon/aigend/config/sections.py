@@ -6,19 +6,16 @@ The sentences are what `aigend config default` prints. Where values are read fro
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
+from aigend.config.deferred import DeferredSettings
+from aigend.config.inbox import InboxSettings
+from aigend.config.limits import LimitSettings
+from aigend.config.section import Name, Section
 from aigend.config.units import Bytes, Count, KeptFor, Money, Ratio, Seconds, Wait, spelled
 
-Name = Annotated[str, spelled(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' or '-'")]
 GUARDED = "guarded"  # marks a field in which a key may stand by mistake, so that errors do not show what does
 USUAL_ADAPTERS = {"anthropic": "anthropic", "google": "gemini", "perplexity": "perplexity"}  # by the provider's name
-
-
-class Section(BaseModel):
-    """A part of the settings: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class FeatureSettings(Section):
@@ -32,6 +29,9 @@ class FeatureSettings(Section):
     prompt_caching: bool = Field(default=True, description="Mark prefixes for the providers' prompt caches.")
     circuit_breaker: bool = Field(
         default=True, description="Pass a provider's key by without a call while it fails; `breaker` says when."
+    )
+    adaptive_concurrency: bool = Field(
+        default=True, description="Have fewer calls under way at a provider while it refuses them or is much slower than usual."
     )
 
 
@@ -48,32 +48,6 @@ class CacheSettings(Section):
     compression: bool = Field(default=True, description="Compress answers on disk.")
     normalization: Literal["exact", "whitespace", "fold"] = Field(
         "fold", description="Which differences in user text do not change the cache key, where neither request nor service says."
-    )
-
-
-class LimitSettings(Section):
-    """What bounds the daemon."""
-
-    total: Annotated[Count, Field(ge=1, le=100_000)] = Field(
-        50, description="Provider calls under way at once, all providers together."
-    )
-    per_provider: Annotated[Count, Field(ge=1, le=100_000)] = Field(
-        5, description="Provider calls under way at once to one provider."
-    )
-    queue: Annotated[Count, Field(ge=0, le=1_000_000)] = Field(
-        1_000, description="Calls that may wait for a slot; the next one is refused with OVERLOADED."
-    )
-    request_bytes: Annotated[Bytes, Field(ge=1_024, le=33_554_432)] = Field(33_554_432, description="Largest request message.")
-    answer_bytes: Annotated[Bytes, Field(ge=1_024)] = Field(33_554_432, description="Largest answer that is read from a provider.")
-    batch_items: Annotated[Count, Field(ge=1, le=1_000)] = Field(1_000, description="Most requests in one BatchComplete.")
-    detached: Annotated[Count, Field(ge=0, le=100_000)] = Field(
-        100, description="Provider calls that are read to their end after their caller has gone."
-    )
-    stream_buffer_bytes: Annotated[Bytes, Field(ge=1_024)] = Field(
-        8_388_608, description="Text of one stream kept for callers who join it late."
-    )
-    repeat_index_bytes: Bytes = Field(
-        16_777_216, description="Memory of the index that answers byte-equal requests without reading them; 0 turns it off."
     )
 
 
@@ -110,6 +84,12 @@ class ProviderSettings(Section):
         "{credential: NAME}, {command: [PROGRAM, ARGUMENT]} or {value: KEY}.",
     )
     timeout_s: Seconds = Field(600.0, description="Longest time one call may take.")
+    requests_per_minute: Annotated[Count, Field(ge=1, le=1_000_000_000)] | None = Field(
+        None, description="Calls that it is sent in a minute, all its models together; null is what its own answers say."
+    )
+    tokens_per_minute: Annotated[Count, Field(ge=1, le=1_000_000_000_000)] | None = Field(
+        None, description="Tokens in and out that it is sent in a minute, likewise."
+    )
     price_provider: str | None = Field(None, description="Provider whose published prices apply; null is its own name.")
     max_tokens_field: Literal["auto", "max_tokens", "max_completion_tokens"] = Field(
         "auto", description="What its API calls the bound of an answer; auto goes by the address."
@@ -118,6 +98,16 @@ class ProviderSettings(Section):
         "auto",
         description="Whether its API knows OpenAI's prompt_cache_key and prompt_cache_retention, which other servers may refuse; "
         "auto goes by the address.",
+    )
+    batch_api: Literal["auto", "use", "none"] = Field(
+        "auto",
+        description="Whether its API has OpenAI's, Anthropic's or Google's batch jobs, which lane DEFERRED needs; auto goes by the "
+        "address.",
+    )
+    service_tiers: Literal["auto", "send", "omit"] = Field(
+        "auto",
+        description="Whether its API sells the same model at several prices by OpenAI's or Google's service tiers, which lane FLEX "
+        "needs; auto goes by the address.",
     )
 
     @property
@@ -150,13 +140,20 @@ class ModelSettings(Section):
 class PromptCachingSettings(Section):
     """What is asked of the providers' prompt caches, which `features.prompt_caching` switches off."""
 
-    decision: Literal["never", "always", "second_sight"] = Field(
-        "second_sight",
-        description="Which prefixes are marked: none, all that are long enough, or those sent before within ttl_s. A request's own "
-        "marks win over it.",
+    decision: Literal["never", "always", "second_sight", "adaptive"] = Field(
+        "adaptive",
+        description="Which prefixes are marked: none, all that are long enough, those sent before, or those expected to be worth "
+        "their price. A request's own marks win over it.",
     )
     ttl_s: KeptFor = Field(
-        300, description="How long the provider shall keep a marked prefix, where request and service do not say."
+        300,
+        description="How long the provider shall keep a marked prefix, where request and service do not say; adaptive then chooses "
+        "by itself.",
+    )
+    gate_wait_s: Annotated[Wait, Field(le=60)] = Field(
+        5.0,
+        description="Longest wait of a call for another that is sending the same prefix, so that it can be read instead of being "
+        "paid for again. Calls whose deadline is nearer do not wait; 0 holds up nobody.",
     )
 
 
@@ -164,7 +161,7 @@ class ServicePromptCachingSettings(Section):
     """What a service asks of the providers' prompt caches where its requests do not say it."""
 
     enabled: bool | None = Field(None, description="Whether its prefixes may be marked; null is yes.")
-    decision: Literal["never", "always", "second_sight"] | None = Field(
+    decision: Literal["never", "always", "second_sight", "adaptive"] | None = Field(
         None, description="Which of its prefixes are marked; null is prompt_caching.decision."
     )
     ttl_s: KeptFor | None = Field(None, description="How long the provider shall keep them; null is prompt_caching.ttl_s.")
@@ -236,6 +233,14 @@ class LedgerSettings(Section):
     )
     reply_ttl_s: Seconds = Field(3_600.0, description="How long a reply is kept for replays of its request id.")
     reply_max_bytes: Bytes = Field(256_000_000, description="Size limit of all kept replies.")
+    retention_months: Annotated[Count, Field(ge=1, le=1_200)] | None = Field(
+        None,
+        description="Whole months, besides the one that runs, for which charges stay in the ledger one by one; older ones are "
+        "archived to files, and their sums stay. null keeps all.",
+    )
+    archive_directory: Path | None = Field(
+        None, description="Directory of these files, for its owner only; null is archive in the state directory."
+    )
 
 
 class BudgetSettings(Section):
@@ -354,6 +359,8 @@ class Settings(Section):
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
     ledger: LedgerSettings = LedgerSettings()
+    deferred: DeferredSettings = DeferredSettings()
+    inbox: InboxSettings = InboxSettings()
     budgets: tuple[BudgetSettings, ...] = Field((), description="Budgets.")
     alerts: AlertSettings = AlertSettings()
     prices: PriceSettings = PriceSettings()

@@ -20,7 +20,7 @@ from aigend.ledger.alert_rows import Alert, AlertKind
 from aigend.ledger.budget_rows import StoredBudget
 from aigend.ledger.budgets import BudgetBook, Claim, Spender, usd_nanos
 from aigend.ledger.entries import BudgetState, Intent
-from aigend.ledger.forecast import Forecast, forecast
+from aigend.ledger.forecast import DAY_S, HOUR_S, Forecast, forecast, stretch_s
 from aigend.ledger.totals import RunningTotals
 from aigend.ledger.windows import WindowRow
 
@@ -224,15 +224,18 @@ class BudgetDesk:
         if name:
             self.get(name)
         now = self._clock.time()
-        pauses = await self._doors.read(budget_rows.pauses, fresh=False)
-        return [self._view(state, pauses, now) for state in self.totals.states(self.book, now) if name in ("", state.budget)]
+        pauses, recent = await self._doors.read(partial(_present, now=now), fresh=False)
+        states = [state for state in self.totals.states(self.book, now) if name in ("", state.budget)]
+        return [self._view(state, pauses, recent.get((state.budget, state.key, state.window), (0, 0)), now) for state in states]
 
-    def _view(self, state: BudgetState, pauses: "budget_rows.Pauses", now: float) -> BudgetView:
+    def _view(self, state: BudgetState, pauses: "budget_rows.Pauses", recent: tuple[int, int], now: float) -> BudgetView:
+        """Return a window as it is shown; `recent` is what its last hour and its last day have booked."""
         budget = self.book.get(state.budget)
         ahead = None
         if state.start_time is not None and state.reset_time is not None:
             ahead = forecast(
                 spent_nanos=state.spent_nanos,
+                recent_nanos=recent[stretch_s(state.start_time, state.reset_time) > HOUR_S],
                 limit_nanos=state.limit_nanos,
                 start=state.start_time,
                 end=state.reset_time,
@@ -279,6 +282,14 @@ class BudgetDesk:
 def _reached(budget: BudgetSettings, spent_nanos: int, limit_nanos: int) -> bool:
     """Whether spending is where the budget's downgrade begins."""
     return budget.action == "downgrade" and spent_nanos * 100 >= limit_nanos * budget.downgrade_at_percent
+
+
+def _present(
+    connection: sqlite3.Connection, *, now: float
+) -> "tuple[budget_rows.Pauses, dict[tuple[str, str, str], tuple[int, int]]]":
+    """Return what is paused, and what windows have booked lately."""
+    hour_us, day_us = (int((now - back) * 1e6) for back in (HOUR_S, DAY_S))
+    return budget_rows.pauses(connection), windows.recent(connection, hour_us=hour_us, day_us=day_us)
 
 
 def _put(connection: sqlite3.Connection, *, budget: BudgetSettings, now_us: int) -> StoredBudget:

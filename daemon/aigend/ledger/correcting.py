@@ -4,8 +4,9 @@ Calls under way never come here. What is corrected, and what it costs then, is `
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from aigend.ledger.budgets import BudgetBook
@@ -15,6 +16,7 @@ from aigend.ledger.store import Change, Moment
 from aigend.types import Accounting, CacheOutcome, Route
 
 T = TypeVar("T")
+Costs = Counter[Route]  # nano-dollars by route
 _INTENT = (
     "SELECT o.request_digest, a.session, a.task, a.agent, a.service, a.phase, a.requested_model, a.provider, a.model, a.outcome,"
     " a.reserved_nanos, a.price_entry_id, a.create_us, a.request_id, a.scope"
@@ -37,6 +39,7 @@ class Corrected(Generic[T]):
 
     value: T
     changes: Sequence[tuple[Intent, AttemptState, Change]] = ()
+    costs: Costs = field(default_factory=Costs)  # what was added to the cost of settled calls; below 0: taken away
 
 
 def intent_of(connection: sqlite3.Connection, attempt_id: int) -> Intent:

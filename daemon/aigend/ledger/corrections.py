@@ -7,17 +7,20 @@ anew is `reprice`.
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
 from aigend.errors import DomainError, Reason, invalid
 from aigend.ledger import store
-from aigend.ledger.correcting import Book, Corrected, intent_of
+from aigend.ledger.archive_rows import file_of_entry
+from aigend.ledger.correcting import Book, Corrected, Costs, intent_of
 from aigend.ledger.entries import (
     RECONCILED,
     RECORDED,
     AlreadyKnown,
     AttemptState,
     Intent,
+    PrefixUse,
     Settlement,
     StateConflict,
     entry_id_of,
@@ -25,10 +28,10 @@ from aigend.ledger.entries import (
 from aigend.ledger.entries_store import LedgerEntry, find_entry
 from aigend.ledger.footprint import CALL_BYTES
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.pricing import PriceEntry, cost_of
-from aigend.ledger.savings import savings_of
+from aigend.ledger.pricing import PriceEntry, cost_of, price_of, processing_of
+from aigend.ledger.savings import savings_of, write_premium
 from aigend.ledger.store import Moment
-from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Route, TokenUsage
+from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Processing, Route, TokenUsage
 
 PriceOf = Callable[[Route, float], PriceEntry | None]  # the price of a route at a wall-clock time
 MOST_USD_NANOS = 10**15  # one million dollars: no call costs more, and no sum of them overflows
@@ -54,6 +57,11 @@ class RecordedCall:
     cost_nanos: int | None = None  # the provider's own figure, which wins; None: priced as others are
     batch: bool = False  # made through the provider's batch API, at its price
     create_time: float | None = None  # wall clock; None: now
+
+    @property
+    def processing(self) -> Processing:
+        """At which of its model's prices it was run."""
+        return Processing.BATCH if self.batch else Processing.STANDARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +96,10 @@ class Corrections:
         _check_cost(call.cost_nanos)
         at = now if call.create_time is None else call.create_time
         if not 0 <= at <= now:
-            raise invalid("create_time", at, "a time since 1970 that has passed")
+            raise invalid("create_time", _told(at), "a time since 1970 that has passed")
         price = self._price_of(call.route, at)
-        if call.batch and price is not None:
-            price = price.batch or price
-        cost = cost_of(call.usage, price, call.cost_nanos)
+        applied = price_of(price, call.processing)
+        cost = cost_of(call.usage, applied, call.cost_nanos)
         work = partial(_record, intent=_intent(call, cost, at), settlement=_settlement(call, cost, price))
         return await self._ledger.correct(work, size=CALL_BYTES)
 
@@ -117,14 +124,16 @@ class Corrections:
         _check_cost(cost_nanos)
         entry = await self.unknown(scope, entry_id)
         price = self._price_of(Route(entry.provider, entry.model), entry.create_time)
-        cost = cost_of(usage or TokenUsage(), price, cost_nanos)
+        processing = processing_of(entry.cost.price_entry_id)  # a line of a batch job is paid at the batch price
+        cost = cost_of(usage or TokenUsage(), price_of(price, processing), cost_nanos)
         if usage is None:
             cost = replace(cost, basis=CostBasis.PROVIDER_REPORTED)
         settlement = Settlement(
             usage=usage or TokenUsage(),
             cost=cost,
             flags=(RECONCILED,),
-            savings=savings_of(usage, price) if usage is not None else {},
+            savings=savings_of(usage, price, processing) if usage is not None else {},
+            prefix_use=PrefixUse(write_premium_nanos=write_premium(usage, price) if usage is not None else None),
             provider_us=None,
             total_us=None,
         )
@@ -147,7 +156,8 @@ class Corrections:
         """
         entry = await self._ledger.read(partial(find_entry, scope=scope, entry_id=entry_id), fresh=False)
         if entry is None:
-            raise DomainError(Reason.NOT_FOUND, f"there is no ledger entry {entry_id!r:.40}", entry_id=entry_id[:40])
+            file = await self._ledger.read(partial(file_of_entry, scope=scope, entry_id=entry_id), fresh=False)
+            raise _not_found(entry_id[:40], file)
         if entry.state is not AttemptState.UNKNOWN:
             raise _not_unknown(entry_id, entry.state)
         return entry
@@ -166,12 +176,17 @@ def _record(connection: sqlite3.Connection, book: Book, *, intent: Intent, settl
     try:
         sent = store.reserve(connection, intent, claims=claims, allow_repeat=False, moment=then)
     except AlreadyKnown as error:
-        return Corrected(value=Recorded(entry=_entry(connection, intent.scope, error.known.entry_id), created=False))
+        entry = find_entry(connection, scope=intent.scope, entry_id=error.known.entry_id)
+        if entry is None:
+            file = file_of_entry(connection, intent.scope, error.known.entry_id)
+            text = f"request id {intent.request_id} was booked before, and its entry {error.known.entry_id} is archived in {file}"
+            raise DomainError(Reason.REPLY_GONE, text, request_id=intent.request_id, archive_file=file) from error
+        return Corrected(value=Recorded(entry=entry, created=False))
     budgets = book.budgets
     change = store.settle(connection, sent.attempt_id, settlement, budgets=budgets, keep=book.keep, moment=book.moment)
     entry = _entry(connection, intent.scope, entry_id_of(change.attempt_id))
     value = Recorded(entry=entry, created=True, warnings=(*sent.warnings, *change.warnings))
-    return Corrected(value=value, changes=((intent, AttemptState.SETTLED, change),))
+    return Corrected(value=value, changes=((intent, AttemptState.SETTLED, change),), costs=_added(intent, settlement))
 
 
 def _settle(
@@ -189,7 +204,7 @@ def _settle(
     )
     connection.execute("UPDATE attempt SET reason = ? WHERE id = ?", (_noted(note), attempt_id))
     entry = _entry(connection, intent.scope, entry_id_of(attempt_id))
-    return Corrected(value=entry, changes=((intent, AttemptState.SETTLED, change),))
+    return Corrected(value=entry, changes=((intent, AttemptState.SETTLED, change),), costs=_added(intent, settlement))
 
 
 def _release(connection: sqlite3.Connection, book: Book, *, attempt_id: int, note: str) -> Corrected[LedgerEntry]:
@@ -198,6 +213,10 @@ def _release(connection: sqlite3.Connection, book: Book, *, attempt_id: int, not
     change = store.release(connection, attempt_id, reason=_noted(note), moment=book.moment, source=source)
     entry = _entry(connection, intent.scope, entry_id_of(attempt_id))
     return Corrected(value=entry, changes=((intent, AttemptState.RELEASED, change),))
+
+
+def _added(intent: Intent, settlement: Settlement) -> Costs:
+    return Costs({intent.route: settlement.cost.nanos or 0})
 
 
 def _noted(note: str) -> str:
@@ -237,7 +256,8 @@ def _settlement(call: RecordedCall, cost: Cost, price: PriceEntry | None) -> Set
         flags=(RECORDED,),
         provider_us=None,
         total_us=None,
-        savings=savings_of(call.usage, price),
+        savings=savings_of(call.usage, price, call.processing),
+        prefix_use=PrefixUse(write_premium_nanos=write_premium(call.usage, price)),
     )
 
 
@@ -254,6 +274,21 @@ def _check_usage(usage: TokenUsage) -> None:
 def _check_cost(cost_nanos: int | None) -> None:
     if cost_nanos is not None and not 0 <= cost_nanos <= MOST_USD_NANOS:
         raise invalid("cost_usd_nanos", cost_nanos, f"0 to {MOST_USD_NANOS}")
+
+
+def _told(moment: float) -> str:
+    """Return a moment as people write it; the number itself where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).isoformat()
+    except (ValueError, OverflowError, OSError):
+        return str(moment)
+
+
+def _not_found(entry_id: str, file: str) -> DomainError:
+    if file:
+        text = f"ledger entry {entry_id} is archived in {file}, where nothing is changed any more"
+        return DomainError(Reason.NOT_FOUND, text, entry_id=entry_id, archive_file=file)
+    return DomainError(Reason.NOT_FOUND, f"there is no ledger entry {entry_id!r}", entry_id=entry_id)
 
 
 def _not_unknown(entry_id: str, state: str) -> DomainError:

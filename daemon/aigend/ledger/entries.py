@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from aigend.types import Accounting, CacheOutcome, Cost, Route, SavingsCause, TokenUsage
 
@@ -58,6 +59,7 @@ class Intent:
     upper_bound_nanos: int | None  # None: no price is known
     price_entry_id: str
     create_time: float  # wall clock, seconds since 1970
+    decided: tuple[str, ...] = ()  # what was decided for the caller: a budget sends the call to another model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,17 @@ class Reservation:
     attempt_number: int  # from 1
     intent: Intent
     warnings: tuple[str, ...] = ()  # budget thresholds passed and not yet told
+
+
+class PrefixUse(NamedTuple):
+    """What a call asked of its provider's prompt cache, in the order of the row's columns."""
+
+    prefix: str = ""  # short digest of the longest marked prefix; empty: nothing was marked
+    read_prefix: str = ""  # short digest of the prefix written before that was sent again; empty: none is known
+    write_premium_nanos: int | None = None  # what writes cost above ordinary input; None: not reckoned
+
+
+NO_PREFIX = PrefixUse()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +98,7 @@ class Settlement:
     total_us: int | None = 0  # None: not known, and in no percentile
     savings: Mapping[SavingsCause, int] = field(default_factory=dict)  # nano-dollars
     reply: bytes = b""  # kept for replays of the request id; empty: none
+    prefix_use: PrefixUse = NO_PREFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

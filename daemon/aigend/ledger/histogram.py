@@ -45,18 +45,17 @@ def counts(value: int) -> dict[int, int]:
         >>> counts(unpacked(packed(of({3: 2, 40: 1}))))
         {3: 2, 40: 1}
     """
-    mask, found, index = (1 << _FIELD_BITS) - 1, {}, 0
-    while value:
-        if count := value & mask:
+    found, size = {}, _FIELD_BITS // 8
+    stored = packed(value)
+    for index, start in enumerate(range(1, len(stored), size), start=stored[0] if stored else 0):
+        if count := int.from_bytes(stored[start : start + size], "little"):
             found[index] = count
-        value >>= _FIELD_BITS
-        index += 1
     return found
 
 
 def of_latency(latency_us: int | None) -> bytes:
     """Return the stored histogram of one call; of none where its latency is not known."""
-    return b"" if latency_us is None else packed(1 << (bucket_of(latency_us) * _FIELD_BITS))
+    return b"" if latency_us is None else bytes((bucket_of(latency_us), 1))
 
 
 def register(connection: sqlite3.Connection) -> None:
@@ -65,7 +64,23 @@ def register(connection: sqlite3.Connection) -> None:
     connection.create_function("packed_histogram", 1, _of_json, deterministic=True)
     connection.create_function("histogram_sum", 2, lambda one, other: packed(unpacked(one) + unpacked(other)), deterministic=True)
     connection.create_function("histogram_less", 2, lambda one, other: packed(unpacked(one) - unpacked(other)), deterministic=True)
+    connection.create_aggregate("latency_total", 1, _Latencies)  # type: ignore[arg-type]  # as below
     connection.create_aggregate("histogram_total", 1, _Total)  # type: ignore[arg-type]  # the stub knows no aggregate over bytes
+
+
+class _Latencies:
+    """The histogram of the latencies of many calls."""
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def step(self, latency_us: int | None) -> None:
+        if latency_us is not None:
+            bucket = bucket_of(latency_us)
+            self._counts[bucket] = self._counts.get(bucket, 0) + 1
+
+    def finalize(self) -> bytes:
+        return packed(of(self._counts))
 
 
 class _Total:

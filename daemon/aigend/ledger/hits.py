@@ -58,6 +58,7 @@ class LastCall(NamedTuple):
     key: HitKey
     saved_nanos: int | None
     latency_us: int
+    request_id: str = ""
 
 
 class HitCell:
@@ -71,13 +72,14 @@ class HitCell:
         self._minute = 0
         self._reset()
 
-    def add(self, now: float, saved_nanos: int | None, latency_us: int) -> None:
+    def add(self, now: float, saved_nanos: int | None, latency_us: int, request_id: str = "") -> None:
         """Count one call.
 
         Args:
             now: Wall clock, seconds since 1970; decides the minute.
             saved_nanos: What the call would have cost; None where that is not known.
             latency_us: Time in the daemon, in microseconds.
+            request_id: Of the call.
         """
         minute = int(now) // 60
         if minute != self._minute or not self._count:
@@ -89,7 +91,7 @@ class HitCell:
             self._saved += saved_nanos
         self._latency_us += latency_us
         self._buckets[bisect_left(BOUNDS, latency_us)] += 1
-        self._counters.ring.append((now, self.key, saved_nanos, latency_us))
+        self._counters.ring.append((now, self.key, saved_nanos, latency_us, request_id))
 
     def take(self) -> tuple[int, HitSum]:
         """Return the minute and what was counted in it, and begin at nothing."""
@@ -119,7 +121,7 @@ class HitCounters:
 
     def __init__(self) -> None:
         self.dirty: list[HitCell] = []
-        self.ring: deque[tuple[float, HitKey, int | None, int]] = deque(maxlen=RING_SIZE)
+        self.ring: deque[tuple[float, HitKey, int | None, int, str]] = deque(maxlen=RING_SIZE)
         self._cells: WeakValueDictionary[HitKey, HitCell] = WeakValueDictionary()
         self._unwritten: dict[tuple[HitKey, int], HitSum] = {}
         self._totals: dict[tuple[CacheOutcome, str], HitSum] = {}

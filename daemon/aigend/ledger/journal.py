@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 GENESIS = bytes(16)
 _DETAIL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -48,7 +49,13 @@ def tail(connection: sqlite3.Connection) -> Tail:
 
 def append(connection: sqlite3.Connection, event: Event) -> Tail:
     """Write the next row and return the new tail."""
-    last = tail(connection)
+    row = row_after(tail(connection), event)
+    connection.execute(_APPEND, row)
+    return Tail(row[0], row[-1])
+
+
+def row_after(last: Tail, event: Event) -> tuple[Any, ...]:
+    """Return the row, with its number first and its checksum last, that an event becomes where a journal ends."""
     detail = _DETAIL.encode(event.detail) if event.detail else "{}"
     row = (
         last.seq + 1,
@@ -60,9 +67,7 @@ def append(connection: sqlite3.Connection, event: Event) -> Tail:
         detail,
         event.create_us,
     )
-    checksum = row_checksum(last.checksum, row)
-    connection.execute(_APPEND, (*row, checksum))
-    return Tail(last.seq + 1, checksum)
+    return (*row, row_checksum(last.checksum, row))
 
 
 def row_checksum(before: bytes, row: tuple[object, ...]) -> bytes:
@@ -71,15 +76,18 @@ def row_checksum(before: bytes, row: tuple[object, ...]) -> bytes:
     return hashlib.sha256(before + text.encode("utf-8", "surrogatepass")).digest()[:16]
 
 
-def first_fault(connection: sqlite3.Connection, *, after_seq: int = 0) -> str | None:
+def first_fault(connection: sqlite3.Connection, *, after_seq: int = 0, after_checksum: bytes | None = None) -> str | None:
     """Return what is wrong with the first bad row after a sequence number; None where the chain holds.
 
     Args:
         connection: Reading is enough.
         after_seq: The row with this number is trusted; 0 checks the whole journal.
+        after_checksum: Its checksum, where the row itself may be archived; None: it is read.
     """
     expected, before = after_seq + 1, GENESIS
-    if after_seq:
+    if after_checksum is not None:
+        before = after_checksum
+    elif after_seq:
         row = connection.execute("SELECT checksum FROM journal WHERE seq = ?", (after_seq,)).fetchone()
         if row is None:
             return f"journal row {after_seq} is missing"

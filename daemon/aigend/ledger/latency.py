@@ -32,11 +32,17 @@ def percentile(counts: Mapping[int, int] | Sequence[int], fraction: float) -> in
         >>> percentile({bucket_of(100): 99, bucket_of(90_000): 1}, 0.5)
         108
     """
+    return percentiles(counts, fraction)[0]
+
+
+def percentiles(counts: Mapping[int, int] | Sequence[int], *fractions: float) -> list[int | None]:
+    """Return what `percentile` says to each of several fractions, which rise."""
     pairs = sorted(counts.items()) if isinstance(counts, Mapping) else list(enumerate(counts))
     total = sum(count for _, count in pairs)
+    found: list[int | None] = []
     reached = 0
     for index, count in pairs:
         reached += count
-        if count and reached >= fraction * total:
-            return BOUNDS[index]
-    return None
+        while count and len(found) < len(fractions) and reached >= fractions[len(found)] * total:
+            found.append(BOUNDS[index])
+    return found + [None] * (len(fractions) - len(found))

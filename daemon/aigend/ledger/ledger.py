@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -21,7 +21,7 @@ from aigend.errors import DomainError
 from aigend.ledger import footprint, hit_rows, journal, mark, recovery, replies, schema, store, upkeep, windows
 from aigend.ledger.budget_desk import BudgetDesk
 from aigend.ledger.budgets import BudgetBook
-from aigend.ledger.correcting import Book, Corrected
+from aigend.ledger.correcting import Book, Corrected, Costs
 from aigend.ledger.entries import AttemptState, BudgetState, Intent, KnownOperation, Reservation, Settled, Settlement
 from aigend.ledger.hits import HitCounters
 from aigend.ledger.journal import Tail
@@ -56,6 +56,7 @@ class Ledger:
     Attributes:
         budgets: What is done with budgets.
         on_threshold: Called on the event loop when spending has passed a threshold, or a budget begins to act otherwise.
+        corrected_nanos: What corrections added to the cost of settled calls since the start, by route, in nano-dollars.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Ledger:
         self.path = path
         self.hits = HitCounters()
         self.epoch = 0
+        self.corrected_nanos = Costs()
         self.budgets = BudgetDesk(budgets, doors=self, clock=clock)
         self.on_threshold = self.budgets.on_change
         self._clock = clock
@@ -88,7 +90,7 @@ class Ledger:
         )
         self._side = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ticker: asyncio.Task[None] | None = None
+        self._beside: asyncio.Future[tuple[None, None]] | None = None
         self._flushing = asyncio.Lock()
 
     @property
@@ -133,17 +135,17 @@ class Ledger:
         await self._write_mark()
         for alarm in report.alarms:
             self._fault(alarm)
-        self._ticker = asyncio.create_task(self._tick(), name="ledger-tick")
+        self._beside = asyncio.gather(self._tick(), upkeep.compare(self.read, self._writer.submit, report.later, say=self._fault))
         return report
 
     async def close(self) -> None:
         """Write what waits, seal, checkpoint and close; more than once is harmless."""
-        if self._ticker is None:
+        if self._beside is None:
             return
-        self._ticker.cancel()
+        self._beside.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._ticker
-        self._ticker = None
+            await self._beside
+        self._beside = None
         self.budgets.alerts.close()
         await self.budgets.alerts.finish()
         with contextlib.suppress(StorageFailure):
@@ -173,12 +175,22 @@ class Ledger:
         moment = self._moment()
         claims = self.budgets.book.matching(intent, now=moment.now_us / 1e6)
         reserve = partial(store.reserve, intent=intent, claims=claims, budgets=self.budgets.book, allow_repeat=allow_repeat)
-        future = self._writer.submit(partial(reserve, moment=moment), promise=Promise.MADE)
-        future.add_done_callback(lambda done: self._applied(done, intent, AttemptState.SENT))
+        left, durable = False, None
+
+        def applied(change: Change) -> None:
+            nonlocal durable
+            durable = change
+            self._apply(intent, AttemptState.SENT, change)
+            if left:
+                self._give_back(intent, change)
+
+        future = self._writer.submit(partial(reserve, moment=moment), promise=Promise.MADE, applied=applied)
         try:
-            change = await asyncio.shield(future)
+            change = await future
         except asyncio.CancelledError:
-            future.add_done_callback(lambda done: self._give_back(done, intent))
+            left = True
+            if durable is not None:
+                self._give_back(intent, durable)
             raise
         except DomainError as refusal:
             raise await self.budgets.refused(refusal, claims, intent) from refusal
@@ -202,8 +214,9 @@ class Ledger:
             promise=Promise.KEPT,
             size=footprint.settling(settlement),
             lean=lambda connection: book(connection, settlement=dataclasses.replace(settlement, reply=b"")),
+            applied=partial(self._apply, reservation.intent, AttemptState.SETTLED),
         )
-        change = await self._change(future, reservation.intent, AttemptState.SETTLED)
+        change = await future
         if change.over_reservation:
             _log.warning("ledger_over_reservation", entry_id=reservation.entry_id, model=reservation.intent.route.model)
         return Settled(warnings=change.warnings, over_reservation=change.over_reservation)
@@ -216,7 +229,8 @@ class Ledger:
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
         release = partial(store.release, attempt_id=reservation.attempt_id, reason=reason, moment=self._moment())
-        await self._change(self._writer.submit(release, promise=Promise.KEPT), reservation.intent, AttemptState.RELEASED)
+        applied = partial(self._apply, reservation.intent, AttemptState.RELEASED)
+        await self._writer.submit(release, promise=Promise.KEPT, applied=applied)
 
     async def mark_unknown(
         self, reservation: Reservation, *, low_nanos: int | None = None, high_nanos: int | None = None, reason: str
@@ -235,7 +249,8 @@ class Ledger:
         """
         bounds = partial(store.mark_unknown, low_nanos=low_nanos, high_nanos=high_nanos, reason=reason)
         book = partial(bounds, attempt_id=reservation.attempt_id, moment=self._moment(), budgets=self.budgets.book)
-        await self._change(self._writer.submit(book, promise=Promise.KEPT), reservation.intent, AttemptState.UNKNOWN)
+        applied = partial(self._apply, reservation.intent, AttemptState.UNKNOWN)
+        await self._writer.submit(book, promise=Promise.KEPT, applied=applied)
 
     async def reply(self, scope: str, request_id: str) -> bytes | None:
         """Return the answer kept for a request id; None where there is none or it has expired."""
@@ -290,9 +305,7 @@ class Ledger:
             DomainError: What the work raises; STORAGE_FULL or STORAGE_DAMAGED.
         """
         book = Book(moment=self._moment(), budgets=self.budgets.book, keep=self._keep)
-        future = self._writer.submit(lambda connection: work(connection, book), size=size)
-        future.add_done_callback(self._corrected)
-        return (await asyncio.shield(future)).value
+        return (await self._writer.submit(lambda connection: work(connection, book), size=size, applied=self._corrected)).value
 
     def budget_status(self, now: float) -> list[BudgetState]:
         """Return every budget in its running windows, from memory."""
@@ -301,33 +314,22 @@ class Ledger:
     def _moment(self) -> Moment:
         return Moment(epoch=self.epoch, now_us=int(self._clock.time() * 1e6))
 
-    async def _change(self, future: "asyncio.Future[Change]", intent: Intent, state: AttemptState) -> Change:
-        future.add_done_callback(lambda done: self._applied(done, intent, state))
-        return await asyncio.shield(future)
-
-    def _applied(self, done: "asyncio.Future[Change]", intent: Intent, state: AttemptState) -> None:
-        """Bring memory up to what is durable now; runs whether or not the caller still waits."""
-        if done.cancelled() or done.exception() is not None:
-            return
-        self._apply(intent, state, done.result())
-
-    def _corrected(self, done: "asyncio.Future[Corrected[T]]") -> None:
-        for intent, state, change in done.result().changes if not done.cancelled() and done.exception() is None else ():
+    def _corrected(self, corrected: Corrected[Any]) -> None:
+        for intent, state, change in corrected.changes:
             self._apply(intent, state, change)
+        self.corrected_nanos.update(corrected.costs)
 
     def _apply(self, intent: Intent, state: AttemptState, change: Change) -> None:
         self._tail = max(self._tail, change.tail, key=lambda tail: tail.seq)
         self.budgets.noticed(change.windows, told=bool(change.warnings))
         self._known.update(intent, state, change, now=self._clock.time())
 
-    def _give_back(self, done: "asyncio.Future[Change]", intent: Intent) -> None:
+    def _give_back(self, intent: Intent, change: Change) -> None:
         """Release an attempt whose caller was cancelled before it could send anything."""
-        if done.cancelled() or done.exception() is not None or self._loop is None:
-            return
-        attempt_id, moment = done.result().attempt_id, self._moment()
-        release = partial(store.release, attempt_id=attempt_id, reason="the caller left before it was sent", moment=moment)
-        future = self._writer.submit(release, promise=Promise.KEPT)
-        future.add_done_callback(lambda released: self._applied(released, intent, AttemptState.RELEASED))
+        reason, moment = "the caller left before it was sent", self._moment()
+        release = partial(store.release, attempt_id=change.attempt_id, reason=reason, moment=moment)
+        applied = partial(self._apply, intent, AttemptState.RELEASED)
+        self._writer.submit(release, promise=Promise.KEPT, applied=applied)
 
     def _recover(self, connection: sqlite3.Connection, marked: Tail | None, *, created: bool) -> OpenReport:
         """Recover in the writer's thread, before anybody else uses what it fills."""

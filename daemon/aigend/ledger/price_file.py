@@ -19,7 +19,7 @@ from aigend.ledger.pricing import PriceEntry, Tier
 RATE_KEYS = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 _FEE_KEYS = ("request_fee", "search_fee")
 _TOP_KEYS = ("version", "currency", "source", "checked_on", "providers", "agents")
-_MODEL_KEYS = (*RATE_KEYS, *_FEE_KEYS, "batch", "tiers", "valid_from", "source", "checked_on")
+_MODEL_KEYS = (*RATE_KEYS, *_FEE_KEYS, "batch", "flex", "tiers", "valid_from", "source", "checked_on")
 _MOST_USD = Decimal(1_000_000)
 _MOST_DIGITS = 18
 _SHOWN = 80  # characters of a bad value
@@ -122,10 +122,14 @@ class _Reader:
             "source": self._text(keys["source"]) if "source" in keys else self._source,
             "checked_on": self._date(keys["checked_on"]) if "checked_on" in keys else self._checked_on,
         }
-        batch = PriceEntry(id=f"{entry_id}#batch", **about, **self._rates(keys["batch"])) if "batch" in keys else None
+        cheaper: dict[str, Any] = {
+            name: PriceEntry(id=f"{entry_id}#{name}", **about, **self._rates(keys[name]))
+            for name in ("batch", "flex")
+            if name in keys
+        }
         tiers = tuple(self._tier(item) for item in self._items(keys["tiers"])) if "tiers" in keys else ()
         amounts = self._amounts(keys, (*RATE_KEYS, *_FEE_KEYS))
-        return PriceEntry(id=entry_id, batch=batch, tiers=tuple(sorted(tiers, key=lambda tier: tier.above)), **about, **amounts)
+        return PriceEntry(id=entry_id, **cheaper, tiers=tuple(sorted(tiers, key=lambda tier: tier.above)), **about, **amounts)
 
     def _tier(self, value: _Value) -> Tier:
         keys = self._mapping(value, ("above", *RATE_KEYS))

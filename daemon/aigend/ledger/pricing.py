@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
-from aigend.types import Cost, CostBasis, TokenUsage
+from aigend.types import Cost, CostBasis, Processing, TokenUsage
 
 _NANOS_PER_USD = Decimal(1_000_000_000)
 _NANOS_PER_RATE = Decimal(1_000)  # USD per 1,000,000 tokens, as nano-dollars a token
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)  # no product of a rate and a count is longer
 _UNIT = Decimal(1)
+_PROCESSED = {"batch": Processing.BATCH, "flex": Processing.FLEX}  # how names of price entries of cheaper processing end
 BUCKETS = ("cache_read", "input", "cache_write_5m", "cache_write_1h", "output")  # from the cheapest to the dearest
 
 
@@ -46,6 +47,7 @@ class PriceEntry(Rates):
     request_fee: Decimal | None = None  # USD a request
     search_fee: Decimal | None = None  # USD a search
     batch: "PriceEntry | None" = None  # the same model through the provider's batch API
+    flex: "PriceEntry | None" = None  # the same model at the provider's cheaper tier of calls that wait for room
     valid_from: float | None = None  # wall clock, seconds since 1970
     source: str = ""
     checked_on: date | None = None
@@ -53,6 +55,30 @@ class PriceEntry(Rates):
     def cost_of_output(self, tokens: int) -> int | None:
         """Return what that many output tokens cost by themselves, in nano-dollars; None where output has no rate."""
         return cost_nanos(TokenUsage(output=tokens), replace(self, request_fee=None))
+
+
+def price_of(price: PriceEntry | None, processing: Processing) -> PriceEntry | None:
+    """Return the price of a call that was run in that way: the ordinary one where no other is known.
+
+    Example:
+        >>> price_of(PriceEntry(id="p", batch=PriceEntry(id="p#batch")), Processing.BATCH).id
+        'p#batch'
+        >>> price_of(PriceEntry(id="p"), Processing.FLEX).id
+        'p'
+    """
+    if price is None or processing is Processing.STANDARD:
+        return price
+    return (price.batch if processing is Processing.BATCH else price.flex) or price
+
+
+def processing_of(entry_id: str) -> Processing:
+    """Return how a call was run, which the name of the price entry that was applied, or held, tells.
+
+    Example:
+        >>> processing_of("p#batch"), processing_of("p")
+        (<Processing.BATCH: 'batch'>, <Processing.STANDARD: 'standard'>)
+    """
+    return _PROCESSED.get(entry_id.rpartition("#")[2], Processing.STANDARD)
 
 
 def rates_for(price: PriceEntry, total_input: int) -> Rates:

@@ -25,7 +25,7 @@ _KEYS = {
 }
 _WRITE_5M_KEYS = ("cache_write_5m_mtok", "cache_write_mtok")  # a write without a stated time counts as 5 minutes
 _THOUSAND = Decimal(1_000)
-_BATCH = {"processing": "batch"}
+_CHEAPER = {"batch": {"processing": "batch"}, "flex": {"service_tier": "flex"}}  # our name -> the package's
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,8 @@ class PublishedPrices:
             "source": f"genai-prices {self._version}",
             "checked_on": self._newest_start(datetime.fromtimestamp(at, UTC).date()),
         }
-        return tuple(dated for item in prices if (dated := self._dated(info, item, about)) is not None)
+        dated = (self._dated(info, item, since, about) for item in prices for since in _turns(info, item))
+        return tuple(price for price in dated if price is not None)
 
     def _newest_start(self, today: date) -> date | None:
         """The youngest price change that the data knows of: they were looked at on that day at least."""
@@ -132,23 +133,32 @@ class PublishedPrices:
                 info.description = info.price_comments = None
         self._providers = providers
 
-    def _dated(self, info: Any, item: Any, about: dict[str, Any]) -> DatedPrice | None:
+    def _dated(self, info: Any, item: Any, start: date | None, about: dict[str, Any]) -> DatedPrice | None:
         rates = (info.prices if item is None else item.prices).__dict__
         if not any(rates.get(key) is not None for key in (*_KEYS.values(), *_WRITE_5M_KEYS)):
             return None  # free of charge or priced by something else than tokens: unknown, not 0
-        start = _start_of(item)
-        batch = _batch_rates(info, rates)
         about = {**about, "valid_from": datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp() if start else None}
         entry_id = f"genai-prices@{self._version}:{about['provider']}/{info.id}" + (f"@{start}" if start else "")
-        batch_entry = PriceEntry(id=f"{entry_id}#batch", **about, **_amounts(batch)) if batch else None
-        entry = PriceEntry(id=entry_id, batch=batch_entry, **about, **_amounts(rates))
+        cheaper: dict[str, Any] = {
+            name: PriceEntry(id=f"{entry_id}#{name}", **about, **_amounts(replaced))
+            for name, when in _CHEAPER.items()
+            if (replaced := _rates_when(info, rates, when, start))
+        }
+        entry = PriceEntry(id=entry_id, **cheaper, **about, **_amounts(rates))
         constraint = getattr(item, "constraint", None)
-        return DatedPrice(entry, constraint.active if constraint is not None and start is None else None)
+        return DatedPrice(entry, constraint.active if constraint is not None and _start_of(item) is None else None)
 
 
 def _start_of(item: Any) -> date | None:
     start: date | None = getattr(getattr(item, "constraint", None), "start_date", None)
     return start
+
+
+def _turns(info: Any, item: Any) -> list[date | None]:
+    """Days from which a price holds with all its cheaper ones: its own first day, and each later one on which those change."""
+    first = _start_of(item)
+    changes = {start for variant in info.price_variants or () if (start := _start_of(variant)) is not None}
+    return [first, *sorted(start for start in changes if first is None or start > first)]
 
 
 def _starts(providers: list[Any]) -> list[date]:
@@ -157,12 +167,16 @@ def _starts(providers: list[Any]) -> list[date]:
     return sorted({start for info in models for item in info.prices if (start := _start_of(item)) is not None})
 
 
-def _batch_rates(info: Any, rates: dict[str, Any]) -> dict[str, Any]:
-    """Rates of the provider's batch API: the standard ones with what the batch variants replace; empty where there are none."""
+def _rates_when(info: Any, rates: dict[str, Any], when: dict[str, str], day: date | None) -> dict[str, Any]:
+    """Rates of the provider's batch API or flex tier on a day: the standard ones with what those variants replace; else empty.
+
+    Of several variants the first that holds wins, rate by rate, as the package has it.
+    """
     replaced: dict[str, Any] = {}
     for variant in info.price_variants or ():
-        if variant.when == _BATCH:
-            replaced = {**variant.prices.__dict__, **replaced}
+        start = _start_of(variant)
+        if variant.when == when and (start is None or (day is not None and start <= day)):
+            replaced = {name: rate for name, rate in variant.prices.__dict__.items() if rate is not None} | replaced
     return {**rates, **replaced} if replaced else {}
 
 

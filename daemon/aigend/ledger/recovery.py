@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aigend.ledger import journal, rollups, schema, store, windows
+from aigend.ledger import archive_rows, batch_rows, journal, rollups, schema, store, windows
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.journal import Event, Tail
 from aigend.ledger.mark import TailState, mark_path
 from aigend.ledger.store import Moment
 from aigend.storage.files import EXIT_IO, DatabaseCondition, StorageRefused, examine_database, private_file
 
+COMPARED_ROWS = 30_000  # attempts whose roll-ups are compared before the ledger serves: about a tenth of a second
 RESTARTED = "the daemon ended while the call was under way"
 _OPEN_ATTEMPTS = (  # repeats the partial index's own condition, without which SQLite would not use it
     "SELECT id, state FROM attempt WHERE state IN ('reserved', 'sent', 'submitted') AND epoch < ? ORDER BY id"
@@ -46,6 +47,7 @@ class OpenReport:
     released: int  # attempts that held cost and had not been sent
     unknown: int  # attempts that had been sent and are booked at their upper bound now
     alarms: tuple[str, ...]  # what an operator must know: lost tail, corrected counters
+    later: tuple[int, ...] = ()  # quarters whose roll-ups are compared while the ledger serves
 
 
 def prepare(path: Path) -> bool:
@@ -87,7 +89,8 @@ def recover(connection: sqlite3.Connection, path: Path, *, mark: Tail | None, cr
         raise LedgerRefused(path, f"is damaged: {fault}")
     tail = _compare(connection, last, mark)
     alarms = [*_tail_alarms(tail, last, mark), *windows.correct(connection, sealed_seq=sealed_seq)]
-    alarms += _correct_rollups(connection, sealed_seq=sealed_seq, now_us=now_us)
+    compared = _correct_rollups(connection, sealed_seq=sealed_seq, now_us=now_us)
+    alarms += compared.said
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
     moment = Moment(epoch=_meta(connection, "epoch"), now_us=now_us)
     released, unknown = _close_attempts(connection, moment)
@@ -96,7 +99,14 @@ def recover(connection: sqlite3.Connection, path: Path, *, mark: Tail | None, cr
     end = _say(connection, "opened", {"released": released, "unknown": unknown, "tail": tail}, moment)
     windows.seal(connection)
     return OpenReport(
-        epoch=moment.epoch, sequence=end.seq, created=created, tail=tail, released=released, unknown=unknown, alarms=tuple(alarms)
+        epoch=moment.epoch,
+        sequence=end.seq,
+        created=created,
+        tail=tail,
+        released=released,
+        unknown=unknown,
+        alarms=tuple(alarms),
+        later=tuple(compared.later),
     )
 
 
@@ -124,17 +134,20 @@ def _compare(connection: sqlite3.Connection, last: Tail, mark: Tail | None) -> T
         return TailState.UNMARKED if last.seq else TailState.NEW
     if mark.seq > last.seq:
         return TailState.LOST
+    archived = archive_rows.journal_start(connection)
+    if archived is not None and mark.seq <= archived[0]:
+        return TailState.OK  # its row may be archived: a ledger that was not served since
     row = connection.execute("SELECT checksum FROM journal WHERE seq = ?", (mark.seq,)).fetchone()
     found = row[0] if row is not None else journal.GENESIS
     return TailState.OK if found == mark.checksum else TailState.FOREIGN
 
 
-def _correct_rollups(connection: sqlite3.Connection, *, sealed_seq: int, now_us: int) -> list[str]:
+def _correct_rollups(connection: sqlite3.Connection, *, sealed_seq: int, now_us: int) -> rollups.Corrected:
     """Build roll-ups where an older version left none; else compare those that changed since the seal."""
     if rollups.folded_until(connection) >= 0:
-        return rollups.correct(connection, sealed_seq=sealed_seq)
+        return rollups.correct(connection, sealed_seq=sealed_seq, most_rows=COMPARED_ROWS)
     rollups.rebuild(connection, now=now_us / 1e6)
-    return []
+    return rollups.Corrected([], [])
 
 
 def _tail_alarms(state: TailState, last: Tail, mark: Tail | None) -> list[str]:
@@ -150,12 +163,14 @@ def _tail_alarms(state: TailState, last: Tail, mark: Tail | None) -> list[str]:
 
 
 def _close_attempts(connection: sqlite3.Connection, moment: Moment) -> tuple[int, int]:
-    """Release what was reserved and book what was sent in older epochs; batch lines are the job poller's."""
+    """Release what was reserved and book what was sent in older epochs; batch lines wait while they are young, or are a job's."""
     found = connection.execute(_OPEN_ATTEMPTS, (moment.epoch,)).fetchall()
-    reserved = [attempt_id for attempt_id, state in found if state == AttemptState.RESERVED]
+    waiting = batch_rows.young(connection, now_us=moment.now_us)
+    reserved = [attempt_id for attempt_id, state in found if state == AttemptState.RESERVED and attempt_id not in waiting]
     sent = [attempt_id for attempt_id, state in found if state == AttemptState.SENT]
     for attempt_id in reserved:
         store.release(connection, attempt_id, reason=RESTARTED, moment=moment, source=AttemptState.RESERVED)
+        batch_rows.forget(connection, attempt_id)
     for attempt_id in sent:
         store.mark_unknown(connection, attempt_id, low_nanos=None, high_nanos=None, reason=RESTARTED, moment=moment)
     return len(reserved), len(sent)

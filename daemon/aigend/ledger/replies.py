@@ -3,6 +3,8 @@
 import sqlite3
 from dataclasses import dataclass
 
+from aigend.storage.deferring import defer
+
 SWEEP_ROWS = 50  # at once, so that no commit waits long for it
 SWEEP_BYTES = 256 * 1024  # at once, about: what is dropped is wiped, and so written
 _KEEP = "INSERT INTO reply (operation_id, expire_us, size_bytes, body) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -23,7 +25,7 @@ def keep(connection: sqlite3.Connection, operation_id: int, body: bytes, *, keep
     if not size or size > keep.max_bytes:
         return
     if connection.execute(_KEEP, (operation_id, now_us + keep.ttl_us, size, body)).rowcount == 1:
-        _make_room(connection, _count(connection, size), max_bytes=keep.max_bytes)
+        defer(connection, _count_kept, (size, keep.max_bytes))
 
 
 def find(connection: sqlite3.Connection, scope: str, request_id: str, *, now_us: int) -> bytes | None:
@@ -68,6 +70,12 @@ def drop(connection: sqlite3.Connection, operation_id: int) -> int:
     """Drop one answer, if there is one, and return how many bytes are kept then."""
     found = connection.execute("DELETE FROM reply WHERE operation_id = ? RETURNING size_bytes", (operation_id,)).fetchall()
     return _count(connection, -sum(size for (size,) in found))
+
+
+def _count_kept(connection: sqlite3.Connection, kept: list[tuple[int, int]]) -> None:
+    """Count answers that were kept, each with its size and the most that may be kept, and make room for them."""
+    total = _count(connection, sum(size for size, _ in kept))
+    _make_room(connection, total, max_bytes=min(most for _, most in kept))
 
 
 def _count(connection: sqlite3.Connection, size: int) -> int:

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from aigend.ledger import journal, rollups, windows
-from aigend.ledger.correcting import Book, Corrected, intent_of
+from aigend.ledger.correcting import Book, Corrected, Costs, intent_of
 from aigend.ledger.corrections import PriceOf
 from aigend.ledger.entries import REPRICED, AttemptState
 from aigend.ledger.entries_store import EntriesQuery, LedgerEntry, list_entries
 from aigend.ledger.footprint import PAGE_BYTES
 from aigend.ledger.journal import Event
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.pricing import PriceEntry, cost_of
-from aigend.ledger.savings import savings_of
+from aigend.ledger.pricing import cost_of, price_of, processing_of
+from aigend.ledger.savings import savings_of, write_premium
 from aigend.ledger.store import Change
 from aigend.ledger.usage_check import USAGE_ABSURD, USAGE_MISSING, USAGE_NEGATIVE
 from aigend.types import Cost, CostBasis, Route, SavingsCause, TokenUsage
@@ -29,11 +29,15 @@ EVENT = "repriced"  # its rows in the journal
 PAGE_ENTRIES = 500  # read at once
 COMMIT_ENTRIES = 50  # corrected in one commit, so that no call waits long for it
 _COMMIT_BYTES = COMMIT_ENTRIES * 12 * PAGE_BYTES
+_OF_THE_PRICE = frozenset({SavingsCause.PROMPT_CACHE, SavingsCause.BATCH})  # savings that another price makes others
 _DOUBTED = frozenset({USAGE_ABSURD, USAGE_MISSING, USAGE_NEGATIVE})
 _UNCHANGED = "SELECT 1 FROM attempt WHERE id = ? AND state = 'settled' AND cost_nanos IS ?"
 _CORRECT = (
-    "UPDATE attempt SET cost_nanos = ?, cost_basis = ?, savings = ?, flags = ?, update_us = ?"
-    " WHERE id = ? AND state = 'settled' AND cost_nanos IS ? RETURNING operation_id, attempt_number"
+    "UPDATE attempt SET cost_nanos = ?, cost_basis = ?, savings = ?, write_premium_nanos = ?, flags = ?,"
+    " corrected_with = ?, update_us = ?"
+    " WHERE id = ? AND state = 'settled' AND cost_nanos IS ?"
+    " AND NOT EXISTS (SELECT 1 FROM operation o WHERE o.id = operation_id AND o.archive_id IS NOT NULL)"  # in a file, or soon
+    " RETURNING operation_id, attempt_number"
 )
 
 
@@ -44,6 +48,7 @@ class Correction:
     entry: LedgerEntry
     cost: Cost
     savings: Mapping[SavingsCause, int]
+    write_premium_nanos: int | None = None  # what writes to the prompt cache cost above ordinary input
 
     @property
     def delta_nanos(self) -> int:
@@ -152,12 +157,13 @@ class Repricer:
     def _correction(self, entry: LedgerEntry, usage: TokenUsage) -> Correction | None:
         """Return what an entry costs today; None where no price is known."""
         price = self._price_of(Route(entry.provider, entry.model), entry.create_time)
-        price = _same_kind(price, entry.cost.price_entry_id)
-        cost = cost_of(usage, price)
+        processing = processing_of(entry.cost.price_entry_id)
+        cost = cost_of(usage, price_of(price, processing))
         if cost.nanos is None:
             return None
-        kept = {cause: nanos for cause, nanos in entry.savings.items() if cause is not SavingsCause.PROMPT_CACHE}
-        return Correction(entry=entry, cost=cost, savings=kept | savings_of(usage, price))
+        kept = {cause: nanos for cause, nanos in entry.savings.items() if cause not in _OF_THE_PRICE}
+        savings = kept | savings_of(usage, price, processing)
+        return Correction(entry=entry, cost=cost, savings=savings, write_premium_nanos=write_premium(usage, price))
 
     async def _write(self, corrections: Sequence[Correction], found: Repricing, *, validate_only: bool) -> None:
         done: Sequence[Correction] = corrections
@@ -168,10 +174,7 @@ class Repricer:
 
 
 def correct(connection: sqlite3.Connection, book: Book, *, corrections: Sequence[Correction]) -> Corrected[Sequence[Correction]]:
-    """Book corrections in the writer's thread; an entry that changed since it was read is left alone.
-
-    A threshold of a budget that is passed so is told with the next call that ends in the window.
-    """
+    """Book corrections in the writer's thread; an entry that changed since it was read is left alone."""
     done, changes = [], []
     for correction in corrections:
         change = _book(connection, book, correction)
@@ -179,14 +182,20 @@ def correct(connection: sqlite3.Connection, book: Book, *, corrections: Sequence
             done.append(correction)
             intent = intent_of(connection, change.attempt_id)
             changes.append((intent, AttemptState.SETTLED, change))
-    return Corrected(value=done, changes=changes)
+    costs = Costs()
+    for correction in done:
+        costs[Route(correction.entry.provider, correction.entry.model)] += correction.delta_nanos
+    return Corrected(value=done, changes=changes, costs=costs)
 
 
 def _book(connection: sqlite3.Connection, book: Book, correction: Correction) -> Change | None:
     entry, cost, attempt_id = correction.entry, correction.cost, int(correction.entry.id)
     flags = json.dumps(list(dict.fromkeys((*entry.flags, REPRICED))))
     savings = json.dumps(dict(correction.savings), sort_keys=True)
-    values = (cost.nanos, cost.basis, savings, flags, book.moment.now_us, attempt_id, entry.cost.nanos)
+    values = (
+        *(cost.nanos, cost.basis, savings, correction.write_premium_nanos, flags, cost.price_entry_id),
+        *(book.moment.now_us, attempt_id, entry.cost.nanos),
+    )
     rollups.take(connection, attempt_id)
     found = connection.execute(_CORRECT, values).fetchall()
     rollups.add(connection, attempt_id)
@@ -221,8 +230,3 @@ def _event(book: Book, correction: Correction) -> Event:
         spent_delta=correction.delta_nanos,
         detail=detail,
     )
-
-
-def _same_kind(price: PriceEntry | None, entry_id: str) -> PriceEntry | None:
-    """Return the batch price of a model for what was made through its batch API, which the old price entry's name tells."""
-    return price.batch if price is not None and price.batch is not None and entry_id.endswith("#batch") else price

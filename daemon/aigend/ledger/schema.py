@@ -7,7 +7,10 @@ import os
 import sqlite3
 from pathlib import Path
 
-from aigend.ledger import histogram
+from aigend.ledger import histogram, sums
+from aigend.ledger.rollup_schema import PACKED_ROLLUPS, ROLLUPS
+from aigend.storage.deferring import DeferringConnection
+from aigend.storage.files import sync_directory
 
 APPLICATION_ID = 0x41474C31  # "AGL1" in the file's header
 BUSY_TIMEOUT_MS = 5_000
@@ -79,7 +82,7 @@ CREATE TABLE journal (
     seq INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
     attempt_id INTEGER,                    -- NULL: an event of the ledger itself
-    event TEXT NOT NULL,                   -- sent, settled, released, unknown, opened, alarm
+    event TEXT NOT NULL,                   -- reserved, submitted, sent, settled, released, unknown, opened, alarm
     reserved_delta INTEGER NOT NULL,       -- what the event added to `reserved` of each of the attempt's windows
     spent_delta INTEGER NOT NULL,          -- what the event added to `spent` of each of the attempt's windows
     detail TEXT NOT NULL,                  -- JSON object
@@ -176,57 +179,105 @@ CREATE TABLE alert (
 ) STRICT;
 """
 
-# Sums over calls. A slot is the number of quarters, hours, quarters of a day, days or seven days since 1970, in UTC.
-_SUMS = """
-    calls INTEGER NOT NULL, unknown_count INTEGER NOT NULL, failed_count INTEGER NOT NULL, released_count INTEGER NOT NULL,
-    unpriced_count INTEGER NOT NULL, cost_nanos INTEGER NOT NULL, estimated_nanos INTEGER NOT NULL,
-    unknown_nanos INTEGER NOT NULL, input INTEGER NOT NULL, cache_read INTEGER NOT NULL, cache_write_5m INTEGER NOT NULL,
-    cache_write_1h INTEGER NOT NULL, output INTEGER NOT NULL, reasoning INTEGER NOT NULL, searches INTEGER NOT NULL,
-    latency_us INTEGER NOT NULL, saved_cache_count INTEGER NOT NULL, saved_single_flight_count INTEGER NOT NULL,
-    saved_prompt_cache_count INTEGER NOT NULL, saved_batch_count INTEGER NOT NULL, saved_routing_count INTEGER NOT NULL,
-    saved_cache_nanos INTEGER NOT NULL, saved_single_flight_nanos INTEGER NOT NULL, saved_prompt_cache_nanos INTEGER NOT NULL,
-    saved_batch_nanos INTEGER NOT NULL, saved_routing_nanos INTEGER NOT NULL,
-    histogram BLOB NOT NULL                -- calls by bucket of latency, as `histogram` packs them
-"""
-ROLLUPS = f"""
--- Whose calls are summed up: those of hits as before, and those that were paid, without a cause.
-ALTER TABLE hit_key RENAME TO account;
-CREATE TABLE rollup_key (
+# Provider batch jobs. An upload is one job at one provider's batch API, a line one request in it; a batch job is a caller's handle
+# over requests that may lie in several uploads. Requests are kept until they have ended.
+BATCHES = """
+CREATE TABLE batch_upload (
     id INTEGER PRIMARY KEY,
-    scope TEXT NOT NULL,
-    service TEXT NOT NULL,
-    phase TEXT NOT NULL,
-    task TEXT NOT NULL,
-    agent TEXT NOT NULL,
+    mark TEXT NOT NULL UNIQUE,             -- our own name of it, durable before its first byte leaves
     provider TEXT NOT NULL,
     model TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    UNIQUE (scope, service, phase, task, agent, provider, model, outcome)
+    account INTEGER NOT NULL,              -- number of the key that it is made with
+    provider_job_id TEXT NOT NULL DEFAULT '',  -- '' until the provider has told it
+    outcome TEXT NOT NULL DEFAULT '',      -- '' while it is open; ended, failed, expired, cancelled, lost
+    line_count INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL DEFAULT 0,  -- 1: the provider shall be asked to stop
+    create_us INTEGER NOT NULL,
+    end_us INTEGER
 ) STRICT;
-INSERT INTO rollup_key (scope, service, phase, task, agent, provider, model, outcome)
-    SELECT DISTINCT scope, service, phase, task, agent, provider, model, outcome FROM account;
-ALTER TABLE account ADD COLUMN key_id INTEGER NOT NULL DEFAULT 0;
-UPDATE account SET key_id = (
-    SELECT k.id FROM rollup_key k WHERE (k.scope, k.service, k.phase, k.task, k.agent, k.provider, k.model, k.outcome)
-        = (account.scope, account.service, account.phase, account.task, account.agent, account.provider, account.model,
-            account.outcome)
-);
-CREATE TABLE rollup_quarter (slot INTEGER NOT NULL, account_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (slot, account_id))
-    STRICT, WITHOUT ROWID;
-CREATE TABLE rollup_day (slot INTEGER NOT NULL, account_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (account_id, slot))
-    STRICT, WITHOUT ROWID;
-CREATE TABLE rollup_key_hour (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
-    STRICT, WITHOUT ROWID;
-CREATE TABLE rollup_key_part (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
-    STRICT, WITHOUT ROWID;
-CREATE TABLE rollup_key_day (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
-    STRICT, WITHOUT ROWID;
-CREATE TABLE rollup_key_week (slot INTEGER NOT NULL, key_id INTEGER NOT NULL, {_SUMS}, PRIMARY KEY (key_id, slot))
-    STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('folded_quarter', -1);  -- before it, quarters are folded into hours and more; negative: build all anew
-"""  # noqa: S608 - constants only
+CREATE INDEX batch_upload_open ON batch_upload (outcome) WHERE outcome = '';
+-- Exactly the attempts that are reserved for, or submitted in, an upload.
+CREATE TABLE batch_line (
+    attempt_id INTEGER PRIMARY KEY,
+    upload_id INTEGER,                     -- NULL: it waits for company
+    custom_id TEXT NOT NULL UNIQUE,        -- our name of the line in the provider's job, unique for ever
+    account INTEGER NOT NULL,
+    request BLOB NOT NULL,                 -- the whole message, as it came
+    cache_key BLOB NOT NULL,
+    input_tokens INTEGER NOT NULL,         -- estimated, with a margin upwards
+    max_output_tokens INTEGER NOT NULL,    -- what is sent as the limit
+    start_by_us INTEGER                    -- latest start; NULL: it may wait as long as others do
+) STRICT;
+CREATE INDEX batch_line_by_upload ON batch_line (upload_id);
+CREATE TABLE batch_job (
+    id INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    name TEXT NOT NULL,                    -- the request id that it was created under
+    request_digest BLOB NOT NULL,
+    session TEXT NOT NULL,
+    task TEXT NOT NULL,
+    labels TEXT NOT NULL,                  -- JSON object, keys sorted
+    allow_repeat INTEGER NOT NULL,
+    item_count INTEGER NOT NULL,
+    complete_by_us INTEGER,
+    create_us INTEGER NOT NULL,
+    cancel_us INTEGER,                     -- when somebody cancelled it
+    end_us INTEGER,                        -- when its last item ended
+    UNIQUE (scope, name)
+) STRICT;
+CREATE INDEX batch_job_by_end ON batch_job (end_us) WHERE end_us IS NOT NULL;
+CREATE TABLE batch_item (
+    job_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,             -- from 0, as they were given
+    request_id TEXT NOT NULL,
+    state TEXT NOT NULL,                   -- open, answered, failed
+    body BLOB NOT NULL,                    -- open: the request; answered: the response; failed: the error as JSON
+    PRIMARY KEY (job_id, position)
+) STRICT;
+CREATE INDEX batch_item_open ON batch_item (state, job_id) WHERE state = 'open';
+"""
 
-MIGRATIONS = (VERSION_1, BUDGETS, ROLLUPS)  # each brings the schema from its index to index + 1
+# What a call asked of its provider's prompt cache, by short digests, and what its writes cost above ordinary input.
+PREFIXES = """
+ALTER TABLE attempt ADD COLUMN prefix TEXT NOT NULL DEFAULT '';       -- longest marked prefix; '' where nothing was marked
+ALTER TABLE attempt ADD COLUMN read_prefix TEXT NOT NULL DEFAULT '';  -- the prefix written before that was sent again; '' for none
+ALTER TABLE attempt ADD COLUMN write_premium_nanos INTEGER;           -- NULL where it was not reckoned
+ALTER TABLE attempt ADD COLUMN decided TEXT NOT NULL DEFAULT '';      -- that a budget sent it to a cheaper model, for people
+ALTER TABLE attempt ADD COLUMN corrected_with TEXT NOT NULL DEFAULT '';  -- price entry that corrected its cost; '' for none
+CREATE INDEX attempt_by_prefix ON attempt (scope, create_us) WHERE prefix != '' OR read_prefix != '' OR cache_read_tokens > 0
+    OR cache_write_5m_tokens > 0 OR cache_write_1h_tokens > 0;
+"""
+
+# What was written to files and taken out of the tables. An operation that is named here keeps its row, so that its id stays known.
+ARCHIVES = """
+CREATE TABLE archive (
+    id INTEGER PRIMARY KEY,
+    month TEXT NOT NULL UNIQUE,            -- as YYYY-MM, in UTC
+    state TEXT NOT NULL,                   -- claiming, claimed, written, done
+    file TEXT NOT NULL,                    -- its whole path when it was written
+    end_us INTEGER NOT NULL,               -- when the month ended
+    first_seq INTEGER NOT NULL,            -- of the journal rows in it
+    last_seq INTEGER NOT NULL,
+    before_checksum BLOB NOT NULL,         -- of the journal row before the first
+    last_checksum BLOB NOT NULL,
+    last_operation_id INTEGER NOT NULL,    -- operations up to it are looked at
+    last_attempt_id INTEGER NOT NULL,      -- attempts up to it are in the file
+    operation_count INTEGER NOT NULL DEFAULT 0,
+    attempt_count INTEGER NOT NULL DEFAULT 0,
+    journal_count INTEGER NOT NULL DEFAULT 0,
+    hit_count INTEGER NOT NULL DEFAULT 0,  -- rows of answers that cost nothing
+    cost_nanos INTEGER NOT NULL DEFAULT 0, -- of its settled attempts
+    size_bytes INTEGER NOT NULL DEFAULT 0, -- of the file
+    sha256 BLOB NOT NULL DEFAULT x'',      -- of what is in it, uncompressed
+    create_us INTEGER NOT NULL
+) STRICT;
+ALTER TABLE operation ADD COLUMN archive_id INTEGER;                  -- where its attempts are, or are about to be; NULL: here
+CREATE INDEX operation_archived ON operation (archive_id) WHERE archive_id IS NOT NULL;
+ALTER TABLE budget_window ADD COLUMN archived_nanos INTEGER NOT NULL DEFAULT 0;  -- part of `spent_nanos` whose rows are archived
+"""
+
+# Each brings the schema from its index to index + 1.
+MIGRATIONS = (VERSION_1, BUDGETS, ROLLUPS, BATCHES, PACKED_ROLLUPS, PREFIXES, ARCHIVES)
 NEWEST_VERSION = len(MIGRATIONS)
 
 
@@ -246,27 +297,33 @@ def create(path: Path) -> None:
     finally:
         connection.close()
     fresh.replace(path)
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def migrate(connection: sqlite3.Connection) -> int:
     """Bring the schema to the newest version, each step in one transaction with its number; return where it was."""
-    histogram.register(connection)
+    register(connection)
     before = int(connection.execute("PRAGMA user_version").fetchone()[0])
     for version in range(before, NEWEST_VERSION):
         connection.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[version]}; PRAGMA user_version={version + 1}; COMMIT;")
     return before
 
 
+def register(connection: sqlite3.Connection) -> None:
+    """Give a connection the functions that statements on roll-ups use."""
+    histogram.register(connection)
+    sums.register(connection)
+
+
 def connect_writer(path: Path) -> sqlite3.Connection:
     """Return the one connection that writes and checkpoints: every commit is on the disk before it returns."""
-    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+    connection = sqlite3.connect(path, isolation_level=None, cached_statements=256, factory=DeferringConnection)
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA mmap_size=0")
     connection.execute("PRAGMA temp_store=MEMORY")
-    histogram.register(connection)
+    register(connection)
     return connection
 
 
@@ -288,13 +345,5 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only=1")
     connection.execute("PRAGMA wal_autocheckpoint=0")
     connection.execute("PRAGMA mmap_size=0")
-    histogram.register(connection)
+    register(connection)
     return connection
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

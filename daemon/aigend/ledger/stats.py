@@ -8,20 +8,16 @@ beside it.
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from operator import add
 
-from aigend.ledger import histogram, stats_store
-from aigend.ledger.latency import percentile
+from aigend.ledger import histogram, stats_store, sums
+from aigend.ledger.latency import percentiles
 from aigend.ledger.reading import one_moment
-from aigend.ledger.rollups import MEASURES
 from aigend.ledger.stats_query import StatsQuery
 from aigend.types import CacheOutcome, SavingsCause, TokenUsage
 
 _BUCKETS = ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning", "searches")
 _AS_THEY_ARE = ("unknown_count", "released_count", "unpriced_count", "cost_nanos", "estimated_nanos", "unknown_nanos")
 SORTED_KIB = 65_536  # most memory that one question takes
-_CALLS = MEASURES.index("calls")
-_LATENCY = MEASURES.index("latency_us")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,44 +85,43 @@ class _Sums:
     """What has been added up of one group so far."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
-    sums: list[int] = field(default_factory=lambda: [0] * len(MEASURES))
+    sums: int = 0
     histogram: int = 0
     hit_latency_us: int = 0
 
     def add(self, part: stats_store.Part) -> None:
-        calls = part.sums[_CALLS]
-        if calls:
+        if calls := sums.calls(part.sums):
             self.outcomes[part.outcome] = self.outcomes.get(part.outcome, 0) + calls
         if part.outcome == CacheOutcome.HIT:
-            self.hit_latency_us += part.sums[_LATENCY]
-        self.sums = list(map(add, self.sums, part.sums))
-        self.histogram += histogram.unpacked(part.histogram)
+            self.hit_latency_us += sums.values(part.sums)["latency_us"]
+        self.sums += part.sums
+        self.histogram += part.histogram
 
     def merge(self, other: "_Sums") -> None:
         for outcome, calls in other.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + calls
         self.hit_latency_us += other.hit_latency_us
-        self.sums = list(map(add, self.sums, other.sums))
+        self.sums += other.sums
         self.histogram += other.histogram
 
     def totals(self) -> Totals:
         hits = self.outcomes.get(CacheOutcome.HIT, 0)
-        sums = dict(zip(MEASURES, self.sums, strict=True))
+        values = sums.values(self.sums)
         return Totals(
-            call_count=sums["calls"] + sums["failed_count"],
+            call_count=values["calls"] + values["failed_count"],
             **{f"{outcome}_count": self.outcomes.get(outcome, 0) for outcome in CacheOutcome},
-            **{name: sums[name] for name in _AS_THEY_ARE},
-            usage=TokenUsage(**{bucket: sums[bucket] for bucket in _BUCKETS}),
-            savings=tuple(_savings(sums)),
+            **{name: values[name] for name in _AS_THEY_ARE},
+            usage=TokenUsage(**{bucket: values[bucket] for bucket in _BUCKETS}),
+            savings=tuple(_savings(values)),
             latency=_percentiles(histogram.counts(self.histogram)),
             mean_hit_latency_us=self.hit_latency_us / hits if hits else None,
         )
 
 
-def _savings(sums: dict[str, int]) -> Iterator[Saving]:
+def _savings(values: dict[str, int]) -> Iterator[Saving]:
     for cause in sorted(SavingsCause):
-        if count := sums[f"saved_{cause}_count"]:
-            yield Saving(cause=cause, call_count=count, saved_nanos=sums[f"saved_{cause}_nanos"])
+        if count := values[f"saved_{cause}_count"]:
+            yield Saving(cause=cause, call_count=count, saved_nanos=values[f"saved_{cause}_nanos"])
 
 
 def compute(connection: sqlite3.Connection, query: StatsQuery) -> Stats:
@@ -143,14 +138,14 @@ def compute(connection: sqlite3.Connection, query: StatsQuery) -> Stats:
         for part in stats_store.parts(connection, query):
             groups.setdefault(part.group, _Sums()).add(part)
     total = _Sums()
-    for sums in groups.values():
-        total.merge(sums)
-    rows = [StatsRow(group=group, totals=sums.totals()) for group, sums in groups.items()] if query.group_by else []
+    for found in groups.values():
+        total.merge(found)
+    rows = [StatsRow(group=group, totals=found.totals()) for group, found in groups.items()] if query.group_by else []
     rows.sort(key=lambda row: (-row.totals.cost_nanos, -row.totals.unknown_nanos, row.group))
     end = query.now if query.end is None else query.end
     return Stats(rows=tuple(rows), totals=total.totals(), start=query.start, end=end, time_zone=query.time_zone)
 
 
 def _percentiles(calls: dict[int, int]) -> Percentiles | None:
-    p50, p90, p99 = (percentile(calls, fraction) for fraction in (0.5, 0.9, 0.99))
+    p50, p90, p99 = percentiles(calls, 0.5, 0.9, 0.99)
     return Percentiles(p50_us=p50, p90_us=p90, p99_us=p99) if p50 is not None and p90 is not None and p99 is not None else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from aigend.ledger.rollups import ACCOUNT_DAY, ACCOUNT_QUARTER, KEY_DAY, KEY_HOUR, KEY_PART, KEY_WEEK, QUARTER_S, Level
+from aigend.ledger.rollups import ACCOUNT_DAY, ACCOUNT_QUARTER, KEY_DAY, KEY_HOUR, KEY_MONTH, KEY_PART, KEY_WEEK, QUARTER_S, Level
 from aigend.ledger.stats_query import Dimension, StatsQuery, zone_of
 
 NO_END = 2**40  # quarters: beyond any time
@@ -25,15 +25,20 @@ def by_account(query: StatsQuery) -> bool:
     return bool(query.filter.session or query.filter.labels or {Dimension.SESSION, Dimension.LABEL} & set(query.group_by))
 
 
-def stretches(query: StatsQuery, *, folded_until: int) -> Iterator[Stretch]:
+def stretches(query: StatsQuery, *, folded_until: int, archived_until: int = 0) -> Iterator[Stretch]:
     """Yield what a range is made of, without gap or overlap.
 
     Args:
         query: The question.
         folded_until: Quarter before which all are folded.
+        archived_until: Quarter before which rows may be archived: there an end that cuts a quarter is moved outward to a whole one.
     """
     start_us = 0 if query.start is None else max(0, round(query.start * 1e6))
     end_us = NO_END * QUARTER_S * 10**6 if query.end is None else max(0, round(query.end * 1e6))
+    if start_us < archived_until * _QUARTER_US:
+        start_us -= start_us % _QUARTER_US
+    if end_us < archived_until * _QUARTER_US:
+        end_us += -end_us % _QUARTER_US
     first, last = -(-start_us // _QUARTER_US), end_us // _QUARTER_US
     if first > last:  # within one quarter
         yield Stretch(None, start_us, end_us)
@@ -50,7 +55,9 @@ _QUARTER_US = QUARTER_S * 10**6
 
 def _usable(query: StatsQuery, first: int, last: int) -> Sequence[Level]:
     """Levels from coarse to fine whose slots lie within the groups of time that are asked for."""
-    levels = (ACCOUNT_DAY, ACCOUNT_QUARTER) if by_account(query) else (KEY_WEEK, KEY_DAY, KEY_PART, KEY_HOUR, ACCOUNT_QUARTER)
+    levels = (
+        (ACCOUNT_DAY, ACCOUNT_QUARTER) if by_account(query) else (KEY_MONTH, KEY_WEEK, KEY_DAY, KEY_PART, KEY_HOUR, ACCOUNT_QUARTER)
+    )
     if not {Dimension.DAY, Dimension.HOUR} & set(query.group_by):
         return levels
     if query.time_zone == "UTC" and Dimension.HOUR not in query.group_by:

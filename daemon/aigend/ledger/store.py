@@ -8,17 +8,14 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aigend.errors import DomainError, Reason
-from aigend.ledger import journal, replies, rollups, windows
+from aigend.ledger import journal, operations, replies, rollups, windows
 from aigend.ledger.budgets import BudgetBook, Claim
 from aigend.ledger.entries import (
     OVER_RESERVATION,
     TRANSITIONS,
     UNPRICED,
-    AlreadyKnown,
     AttemptState,
     Intent,
-    KnownOperation,
     Reservation,
     Settlement,
     StateConflict,
@@ -29,31 +26,18 @@ from aigend.ledger.journal import Event, Tail
 from aigend.ledger.windows import WindowRow
 
 NO_BUDGETS = BudgetBook(())
-_FIND = (
-    "SELECT o.id, a.state, o.request_digest, a.id, o.attempt_count FROM operation o JOIN attempt a ON a.id = o.attempt_id"
-    " WHERE o.scope = ? AND o.request_id = ?"
-)
-_NEXT_ATTEMPT = "(SELECT coalesce(max(id), 0) + 1 FROM attempt)"
-_NEW_OPERATION = (
-    "INSERT INTO operation (scope, request_id, request_digest, create_us, attempt_count, attempt_id)"  # noqa: S608 - constants only
-    f" VALUES (?, ?, ?, ?, 1, {_NEXT_ATTEMPT}) RETURNING id, attempt_count, attempt_id"
-)
-_NEXT_TRY = (
-    f"UPDATE operation SET attempt_count = attempt_count + 1, attempt_id = {_NEXT_ATTEMPT} WHERE id = ?"  # noqa: S608 - constants only
-    " RETURNING id, attempt_count, attempt_id"
-)
 _NEW_ATTEMPT = (
     "INSERT INTO attempt (id, operation_id, scope, request_id, attempt_number, epoch, state, create_us, update_us,"
     " service, session, phase, task, labels, agent, provider, model, requested_model, outcome,"
-    " reserved_nanos, price_entry_id, flags)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " reserved_nanos, price_entry_id, flags, decided)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _GUARD = " WHERE id = ? AND state = ?"  # the whole protection against counting twice
 _SETTLE = (
     "UPDATE attempt SET state = ?, update_us = ?, cost_nanos = ?, cost_basis = ?, price_entry_id = ?, input_tokens = ?,"
     " cache_read_tokens = ?, cache_write_5m_tokens = ?, cache_write_1h_tokens = ?, output_tokens = ?, reasoning_tokens = ?,"
     " searches = ?, provider_usage_json = ?, resolved_model = ?, flags = ?, provider_us = ?, total_us = ?, savings = ?,"
-    " unknown_low_nanos = NULL, unknown_high_nanos = NULL"
+    " prefix = ?, read_prefix = ?, write_premium_nanos = ?, unknown_low_nanos = NULL, unknown_high_nanos = NULL"
 )
 _RELEASE = "UPDATE attempt SET state = ?, update_us = ?, reason = ?, unknown_low_nanos = NULL, unknown_high_nanos = NULL"
 _UNKNOWN = "UPDATE attempt SET state = ?, update_us = ?, reason = ?, unknown_low_nanos = ?, unknown_high_nanos = ?"
@@ -105,20 +89,6 @@ class _Held:
     flags: tuple[str, ...]
 
 
-def known_operation(connection: sqlite3.Connection, scope: str, request_id: str) -> KnownOperation | None:
-    """Return what is known of a request id."""
-    row = connection.execute(_FIND, (scope, request_id)).fetchone()
-    if row is None:
-        return None
-    return KnownOperation(
-        operation_id=row[0],
-        state=AttemptState(row[1]),
-        request_digest=row[2],
-        entry_id=entry_id_of(row[3]),
-        attempt_number=row[4],
-    )
-
-
 def reserve(
     connection: sqlite3.Connection,
     intent: Intent,
@@ -127,8 +97,9 @@ def reserve(
     budgets: BudgetBook = NO_BUDGETS,
     allow_repeat: bool,
     moment: Moment,
+    state: AttemptState = AttemptState.SENT,
 ) -> Change:
-    """Write RESERVED and SENT of a new attempt and hold its upper bound in every budget.
+    """Write RESERVED and SENT of a new attempt, or RESERVED alone, and hold its upper bound in every budget.
 
     Args:
         connection: The writer's.
@@ -137,21 +108,25 @@ def reserve(
         budgets: All budgets, for thresholds only.
         allow_repeat: Whether an id whose outcome is unknown may be tried again.
         moment: Now.
+        state: SENT; RESERVED for a batch line, which leaves later.
 
     Raises:
         AlreadyKnown: The id is under way, settled, or unknown without `allow_repeat`.
         DomainError: REQUEST_ID_REUSED, BUDGET_EXCEEDED, BUDGET_PAUSED or PRICE_UNKNOWN.
     """
-    known = known_operation(connection, intent.scope, intent.request_id)
-    if known is not None:
-        _check_repeat(known, intent, allow_repeat=allow_repeat)
+    known = (
+        operations.repeatable(connection, intent, allow_repeat=allow_repeat) if claims else None
+    )  # a known id is never refused for money
     rows = windows.claim_all(connection, claims, bound_nanos=intent.upper_bound_nanos, now_us=moment.now_us)
-    operation_id, number, attempt_id = _place(connection, intent, known, moment)
-    _insert_attempt(connection, intent, attempt_id, operation_id=operation_id, number=number, moment=moment)
-    connection.executemany("INSERT INTO attempt_window VALUES (?, ?)", [(attempt_id, row.id) for row in rows])
+    place = operation_id, number, attempt_id = operations.place(
+        connection, intent, known, now_us=moment.now_us, allow_repeat=allow_repeat
+    )
+    _insert_attempt(connection, intent, place, moment=moment, state=state)
+    if rows:
+        connection.executemany("INSERT INTO attempt_window VALUES (?, ?)", [(attempt_id, row.id) for row in rows])
     held = intent.upper_bound_nanos or 0
     detail = {"request_id": intent.request_id, "attempt": number, "provider": intent.route.provider, "model": intent.route.model}
-    tail = _record(connection, AttemptState.SENT, attempt_id, moment=moment, reserved_delta=held, detail=detail)
+    tail = _record(connection, state, attempt_id, moment=moment, reserved_delta=held, detail=detail)
     said = windows.announce(connection, budgets, rows, now_us=moment.now_us)
     return Change(attempt_id=attempt_id, operation_id=operation_id, attempt_number=number, tail=tail, windows=rows, warnings=said)
 
@@ -254,46 +229,18 @@ def probe(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE meta SET value = value WHERE name = 'epoch'")
 
 
-def _check_repeat(known: KnownOperation, intent: Intent, *, allow_repeat: bool) -> None:
-    if known.request_digest != intent.request_digest:
-        text = f"request id {intent.request_id} was used for another request; allowed: a new id for each request"
-        raise DomainError(Reason.REQUEST_ID_REUSED, text, request_id=intent.request_id)
-    repeatable = known.state is AttemptState.RELEASED or (known.state is AttemptState.UNKNOWN and allow_repeat)
-    if not repeatable:
-        raise AlreadyKnown(known)
-
-
-def _place(connection: sqlite3.Connection, intent: Intent, known: KnownOperation | None, moment: Moment) -> tuple[int, int, int]:
-    """Return operation, number and id of the attempt that comes next."""
-    if known is not None:
-        found = _next_try(connection, known)
-    else:
-        values = (intent.scope, intent.request_id, intent.request_digest, moment.now_us)
-        found = connection.execute(_NEW_OPERATION, values).fetchall()
-    operation_id, number, attempt_id = found[0]
-    return operation_id, number, attempt_id
-
-
-def _next_try(connection: sqlite3.Connection, known: KnownOperation) -> list[tuple[int, int, int]]:
-    """The attempt before is no longer the one that its operation ended with, which roll-ups count where it is unknown."""
-    before = int(known.entry_id)
-    rollups.take(connection, before)
-    found = connection.execute(_NEXT_TRY, (known.operation_id,)).fetchall()
-    rollups.add(connection, before)
-    return found
-
-
 def _insert_attempt(
-    connection: sqlite3.Connection, intent: Intent, attempt_id: int, *, operation_id: int, number: int, moment: Moment
+    connection: sqlite3.Connection, intent: Intent, place: tuple[int, int, int], *, moment: Moment, state: AttemptState
 ) -> None:
     account = intent.accounting
+    operation_id, number, attempt_id = place
     flags = "[]" if intent.upper_bound_nanos is not None else _UNPRICED_FLAGS
     values = (
         *(attempt_id, operation_id, intent.scope, intent.request_id, number, moment.epoch),
-        *(AttemptState.SENT, moment.now_us, moment.now_us),
+        *(state, moment.now_us, moment.now_us),
         *(intent.service, account.session, intent.phase, account.task, canonical_labels(account.labels), intent.agent),
         *(intent.route.provider, intent.route.model, intent.requested_model, intent.outcome),
-        *(intent.upper_bound_nanos or 0, intent.price_entry_id, flags),
+        *(intent.upper_bound_nanos or 0, intent.price_entry_id, flags, "; ".join(intent.decided)),
     )
     connection.execute(_NEW_ATTEMPT, values)
 
@@ -303,14 +250,13 @@ def _settled_values(settlement: Settlement, *, flags: list[str], moment: Moment)
     return (
         *(AttemptState.SETTLED, moment.now_us, cost.nanos, cost.basis, cost.price_entry_id),
         *(usage.input, usage.cache_read, usage.cache_write_5m, usage.cache_write_1h, usage.output, usage.reasoning, usage.searches),
+        *(settlement.provider_usage_json, settlement.resolved_model, json.dumps(flags) if flags else "[]"),
         *(
-            settlement.provider_usage_json,
-            settlement.resolved_model,
-            json.dumps(flags),
             settlement.provider_us,
             settlement.total_us,
+            json.dumps(settlement.savings, sort_keys=True) if settlement.savings else "{}",
         ),
-        json.dumps(settlement.savings, sort_keys=True),
+        *settlement.prefix_use,
     )
 
 
@@ -321,7 +267,7 @@ def _held(connection: sqlite3.Connection, attempt_id: int, *, source: AttemptSta
         raise StateConflict(attempt_id, source=source, target=target)
     if not AttemptState(row[0]).open:
         rollups.take(connection, attempt_id)
-    return _Held(AttemptState(row[0]), row[1], row[2] or 0, row[3], row[4], tuple(json.loads(row[5])))
+    return _Held(AttemptState(row[0]), row[1], row[2] or 0, row[3], row[4], tuple(json.loads(row[5])) if row[5] != "[]" else ())
 
 
 def _guarded(

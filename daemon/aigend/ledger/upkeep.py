@@ -1,11 +1,13 @@
-"""What a ledger does beside its calls, few rows in a commit: expired replies are dropped, quarters that have passed are folded."""
+"""What a ledger does beside its calls: large roll-ups are compared, expired replies dropped, quarters that have passed folded."""
 
 import asyncio
+import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from aigend.errors import DomainError
 from aigend.ledger import footprint, replies, rollups
 
 COMMITS = 20  # at once at most, so that hits need not wait long to be written
@@ -22,9 +24,17 @@ class Read(Protocol):
 class Submit(Protocol):
     """Hands an operation to the writer."""
 
-    def __call__(self, operation: Callable[[sqlite3.Connection], None], *, size: int) -> "asyncio.Future[None]":
+    def __call__(self, operation: Callable[[sqlite3.Connection], Any], *, size: int) -> "asyncio.Future[Any]":
         """Return when it is durable."""
         ...
+
+
+async def compare(read: Read, submit: Submit, quarters: Sequence[int], *, say: Callable[[str], None]) -> None:
+    """Compare roll-ups that were too large to be compared before the ledger served; rows win, and what differed is said."""
+    for quarter in quarters:
+        with contextlib.suppress(DomainError):  # the storage failed, which is said elsewhere
+            if await read(partial(rollups.differs, quarter=quarter), fresh=False):
+                say(await submit(partial(rollups.sum_up_anew, quarter=quarter), size=footprint.counting(1_000)))
 
 
 async def sweep(read: Read, submit: Submit, *, now: float) -> None:

@@ -31,11 +31,18 @@ _HOLD_WITHIN = (
 )
 _MOVE = (
     "UPDATE budget_window SET reserved_nanos = reserved_nanos + ?, spent_nanos = spent_nanos + ?"  # noqa: S608 - constants only
-    f" WHERE id IN (SELECT window_id FROM attempt_window WHERE attempt_id = ?) RETURNING {_COLUMNS}"
+    f" WHERE id = ? RETURNING {_COLUMNS}"
 )
 _STATE = f"SELECT {_COLUMNS} FROM budget_window"  # noqa: S608 - constants only
 _ONE = f"{_STATE} WHERE id = ?"
 _RUNNING_NOW = f"{_STATE} WHERE end_us > ? ORDER BY id DESC LIMIT ?"
+_RECENT = """
+    SELECT w.budget, w.key, w.window, sum(iif(a.create_us >= :hour, a.spent, 0)), sum(a.spent)
+    FROM (SELECT id, create_us, iif(state = 'settled', cost_nanos, unknown_high_nanos) AS spent FROM attempt
+        WHERE scope IN (SELECT scope FROM account) AND create_us >= :day AND state IN ('settled', 'unknown')) a
+    CROSS JOIN attempt_window aw ON aw.attempt_id = a.id CROSS JOIN budget_window w ON w.id = aw.window_id
+    GROUP BY w.id
+"""
 _SINCE_SEAL = """
     SELECT w.id, w.spent_nanos, w.reserved_nanos, w.sealed_spent_nanos + coalesce(d.spent, 0),
            w.sealed_reserved_nanos + coalesce(d.reserved, 0)
@@ -95,7 +102,15 @@ def claim_all(
 
 def move(connection: sqlite3.Connection, attempt_id: int, *, reserved_delta: int, spent_delta: int) -> tuple[WindowRow, ...]:
     """Change the windows of an attempt and return them as they stand then; limits are not looked at."""
-    return tuple(WindowRow(*row) for row in connection.execute(_MOVE, (reserved_delta, spent_delta, attempt_id)).fetchall())
+    held = connection.execute("SELECT window_id FROM attempt_window WHERE attempt_id = ?", (attempt_id,)).fetchall()
+    moved = (connection.execute(_MOVE, (reserved_delta, spent_delta, window_id)).fetchall() for (window_id,) in held)
+    return tuple(WindowRow(*row) for rows in moved for row in rows)
+
+
+def recent(connection: sqlite3.Connection, *, hour_us: int, day_us: int) -> dict[tuple[str, str, str], tuple[int, int]]:
+    """Return what calls made since two moments have booked in each window, by budget, key and window, in nano-dollars."""
+    found = connection.execute(_RECENT, {"hour": hour_us, "day": day_us})
+    return {(budget, key, window): (hour or 0, day or 0) for budget, key, window, hour, day in found}
 
 
 def running(connection: sqlite3.Connection, *, now_us: int, limit: int) -> list[WindowRow]:

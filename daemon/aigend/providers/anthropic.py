@@ -38,11 +38,16 @@ def connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> "Ant
         settings: Its address, with or without `/v1`, and key.
         answer_bytes: Longest answer that is read.
     """
+    return AnthropicProvider(name, sdk_client(settings, answer_bytes=answer_bytes))
+
+
+def sdk_client(settings: ProviderSettings, *, answer_bytes: int) -> AsyncAnthropic:
+    """Return the SDK, its retries off and deaf to the environment; no connection is made before the first call."""
     base_url = (settings.base_url or BASE_URL).rstrip("/").removesuffix(_VERSION_PATH)
     http = http_client(base_url=base_url, answer_bytes=answer_bytes)
     key = settings.api_key.get_secret_value() if settings.api_key else NO_KEY
     client = AsyncAnthropic(api_key=key, base_url=base_url, max_retries=0, http_client=http, open_telemetry=False)
-    return AnthropicProvider(name, without_environment(client))
+    return without_environment(client)
 
 
 def without_environment(client: Client) -> Client:
@@ -130,7 +135,7 @@ class AnthropicProvider:
     async def _send(self, call: ProviderCall, sending: Sending) -> httpx2.Response:
         with reporting(sending):
             return await self._client.post(
-                _PATH, cast_to=httpx2.Response, body=_body(call, stream=False), options={"headers": call_headers(call)}
+                _PATH, cast_to=httpx2.Response, body=call_body(call, stream=False), options={"headers": call_headers(call)}
             )
 
     async def _open(self, call: ProviderCall, sending: Sending) -> AsyncStream[Any]:
@@ -138,7 +143,7 @@ class AnthropicProvider:
             return await self._client.post(
                 _PATH,
                 cast_to=object,
-                body=_body(call, stream=True),
+                body=call_body(call, stream=True),
                 options={"headers": call_headers(call)},
                 stream=True,
                 stream_cls=AsyncStream[object],
@@ -154,6 +159,7 @@ class AnthropicProvider:
         return fault
 
 
-def _body(call: ProviderCall, *, stream: bool) -> dict[str, Any]:
+def call_body(call: ProviderCall, *, stream: bool) -> dict[str, Any]:
+    """Return the body of a call, or of a line of a batch job."""
     limit = call.max_output_tokens
     return request_body(call.request, model=call.model, max_output_tokens=limit, plan=call.prompt_cache, stream=stream)

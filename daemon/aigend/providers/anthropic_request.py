@@ -12,7 +12,7 @@ from typing import Any
 
 from aigend.errors import capability_missing, invalid
 from aigend.providers.anthropic_blocks import ADAPTER, MOST_MARKS, block_of, check_part
-from aigend.providers.request_parts import json_object, options, placed
+from aigend.providers.request_parts import check_lane, json_object, options, placed
 from aigend.types import (
     CacheMark,
     CompletionRequest,
@@ -86,6 +86,7 @@ def check_request(request: CompletionRequest, *, addresses: bool = True) -> None
         raise capability_missing("seed", request.seed, f"{ADAPTER} has none: such models can't repeat themselves")
     if request.response_format is not None:
         _check_format(request.response_format)
+    check_lane(request, flex=False, adapter=ADAPTER)
     _check_marks(request)
     _check_sampling(request)
     _check_options(request)

@@ -1,20 +1,25 @@
 """The HTTP client under the providers' SDKs: shared connections, answers bounded in bytes, and proof of what left.
 
+Files of results are bounded line by line by those who read them (`READ_BY_LINE`): a job has as many answers as it has lines.
+
 What the bytes mean is the adapters'.
 """
 
+import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import httpx2
 
 from aigend.providers.pooling import pooled
+from aigend.providers.rate_headers import report_rates
 from aigend.providers.transport import AiohttpTransport
 
 _GZIP_OR_ZLIB = 47  # zlib's window bits that recognise both headers
 _TAIL_BYTES = 32
+_INFLATED_BYTES = 65_536  # of one piece, where the reader bounds lines
 
 
 class AnswerTooLargeError(Exception):
@@ -35,16 +40,19 @@ class Sending:
 
 
 CURRENT_SENDING: ContextVar[Sending | None] = ContextVar("current_sending", default=None)
+READ_BY_LINE: ContextVar[bool] = ContextVar("read_by_line", default=False)  # the bound is the reader's, a line at a time
 
 
 def http_client(*, base_url: str, answer_bytes: int) -> httpx2.AsyncClient:
     """Return a client whose requests report to CURRENT_SENDING and whose answers end at `answer_bytes`."""
 
     async def on_response(response: httpx2.Response) -> None:
+        report_rates(response.status_code, response.headers.raw)
         encoding = response.headers.pop("content-encoding", "identity").strip().lower()
         if not isinstance(response.stream, httpx2.AsyncByteStream):
             raise TypeError("the response has no asynchronous stream")
-        response.stream = _BoundedStream(response.stream, limit=answer_bytes, encoding=encoding)
+        limit = sys.maxsize if READ_BY_LINE.get() else answer_bytes
+        response.stream = _BoundedStream(response.stream, limit=limit, encoding=encoding)
 
     return httpx2.AsyncClient(
         transport=pooled(AiohttpTransport, base_url, lambda: AiohttpTransport(base_url=base_url, leaving=_note_leaving)),
@@ -81,12 +89,12 @@ class _BoundedStream(httpx2.AsyncByteStream):
         seen = 0
         inflate = self._inflater()
         async for raw in self._stream:
-            chunk = raw if inflate is None else inflate.decompress(raw, self._limit - seen + 1)
-            seen += len(chunk)
-            if seen > self._limit:
-                raise AnswerTooLargeError
-            self.tail = (self.tail + chunk[-_TAIL_BYTES:])[-_TAIL_BYTES:]
-            yield chunk
+            for chunk in (raw,) if inflate is None else _inflated(inflate, raw):
+                seen += len(chunk)
+                if seen > self._limit:
+                    raise AnswerTooLargeError
+                self.tail = (self.tail + chunk[-_TAIL_BYTES:])[-_TAIL_BYTES:]
+                yield chunk
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -97,3 +105,10 @@ class _BoundedStream(httpx2.AsyncByteStream):
         if self._encoding in ("gzip", "x-gzip", "deflate"):
             return zlib.decompressobj(_GZIP_OR_ZLIB)
         raise UnknownEncodingError(self._encoding)
+
+
+def _inflated(inflate: Any, raw: bytes) -> Iterator[bytes]:
+    """Yield what compressed bytes hold, in pieces so small that no bomb fills the memory."""
+    while raw:
+        yield inflate.decompress(raw, _INFLATED_BYTES)
+        raw = inflate.unconsumed_tail

@@ -7,13 +7,13 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import httpx2
 
 from aigend.providers.connection import AnswerTooLargeError, Sending
 from aigend.providers.port import FaultKind, ProviderFault
+from aigend.providers.rate_headers import retry_after_s
 
 # What a call may raise besides an SDK's errors and cancellation: the HTTP client's, and bytes that are no JSON or UTF-8.
 TRANSPORT_ERRORS = (httpx2.HTTPError, httpx2.StreamError, AnswerTooLargeError, ValueError, OSError)
@@ -32,7 +32,6 @@ _ERROR_KEYS = ("error", "message", "detail")  # how providers and compatible ser
 _SECRET = re.compile(r"\b(?:sk|pk|rk|key|pplx)[-_][A-Za-z0-9*._-]{4,}|\bAIza[A-Za-z0-9_-]{10,}|Bearer\s+\S+")
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MOST_TEXT = 500
-_LONGEST_WAIT_S = 86_400.0
 
 
 class HttpAnswer(Protocol):
@@ -138,21 +137,6 @@ def error_code(told: Mapping[str, Any]) -> str:
 def safe_message(told: Mapping[str, Any]) -> str:
     """Return what an error object says, cut short and without anything that looks like a key."""
     return _SECRET.sub("***", str(told.get("message") or told.get("detail") or ""))[:_MOST_TEXT]
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return how long a response asks to wait, in seconds; a date counts from the response's own date."""
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        try:
-            wait = float(headers[name]) / unit
-        except (KeyError, ValueError):
-            continue
-        return wait if 0 <= wait <= _LONGEST_WAIT_S else None
-    try:
-        wait = (parsedate_to_datetime(headers["retry-after"]) - parsedate_to_datetime(headers["date"])).total_seconds()
-    except (KeyError, ValueError, TypeError):
-        return None
-    return min(max(0.0, wait), _LONGEST_WAIT_S)
 
 
 def _kind_and_message(error: BaseException, provider: str, *, sdk: SdkErrors, sent: bool, streamed: bool) -> tuple[FaultKind, str]:

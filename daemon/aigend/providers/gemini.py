@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 from google.genai._api_client import BaseApiClient, HttpResponse
@@ -32,10 +32,12 @@ from aigend.types import CompletionRequest
 BASE_URL = "https://generativelanguage.googleapis.com"
 NO_KEY = "none"  # sent to servers on loopback that want no key
 _USUAL_VERSION = "v1beta"  # the one that has all fields
-_VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
+VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?$")
 _PATH_SAFE = "/:._-@"
 _PERHAPS_THE_CACHE = frozenset((400, 403, 404))  # what is said of a named cache that is gone; none of them is billed
 _LONGEST_CREATION_S = 30.0
+_OWN_HOSTS = ".googleapis.com"
+_TIER_HEADER = "x-gemini-service-tier"
 
 
 def connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> "GeminiProvider":
@@ -46,12 +48,24 @@ def connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> "Gem
         settings: Its address, with or without the API's version, and key.
         answer_bytes: Longest answer that is read.
     """
+    client, http = sdk_client(settings, answer_bytes=answer_bytes)
+    tiers = on_google(settings) if settings.service_tiers == "auto" else settings.service_tiers == "send"
+    return GeminiProvider(name, client, http, tiers=tiers)
+
+
+def sdk_client(settings: ProviderSettings, *, answer_bytes: int) -> tuple[BaseApiClient, httpx2.AsyncClient]:
+    """Return the SDK's lower half, its retries off, and what it sends through; no connection is made before the first call."""
     base_url = (settings.base_url or BASE_URL).rstrip("/")
     http = http_client(base_url=base_url, answer_bytes=answer_bytes)
-    version = "" if _VERSION.search(base_url) else _USUAL_VERSION
+    version = "" if VERSION.search(base_url) else _USUAL_VERSION
     options = HttpOptions(base_url=base_url, api_version=version, httpx_async_client=http)
     key = settings.api_key.get_secret_value() if settings.api_key else NO_KEY
-    return GeminiProvider(name, BaseApiClient(vertexai=False, api_key=key, http_options=options), http)
+    return BaseApiClient(vertexai=False, api_key=key, http_options=options), http
+
+
+def on_google(settings: ProviderSettings) -> bool:
+    """Return whether the settings lead to Google itself."""
+    return (urlsplit(settings.base_url or BASE_URL).hostname or "").endswith(_OWN_HOSTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +83,21 @@ class GeminiProvider:
         name: The account's name.
         client: The SDK's lower half, with retries off.
         http: What it sends through; the SDK does not close it.
+        tiers: Whether the server sells the same model at several prices.
     """
 
     adapter = "gemini"
 
-    def __init__(self, name: str, client: BaseApiClient, http: httpx2.AsyncClient) -> None:
+    def __init__(self, name: str, client: BaseApiClient, http: httpx2.AsyncClient, *, tiers: bool = False) -> None:
         self.name = name
+        self._tiers = tiers
         self._client = client
         self._http = http
         self._caches = ExplicitCaches(self._create_cache)
 
     def check(self, request: CompletionRequest) -> None:
         """Return if the request can be sent whole."""
-        check_request(request)
+        check_request(request, tiers=self._tiers)
 
     async def complete(self, call: ProviderCall) -> ProviderReply:
         """Return the whole answer."""
@@ -89,7 +105,8 @@ class GeminiProvider:
         try:
             async with asyncio.timeout(call.timeout_s):
                 answer, kept = await self._answer_to(call, sending, stream=False)
-                body = await _read(answer)
+                collected.tier = _tier(answer)
+                body = await read_body(answer)
             for _ in collected.take(json.loads(body)):
                 pass
             return self._reply(collected, kept)
@@ -107,6 +124,7 @@ class GeminiProvider:
         try:
             async with asyncio.timeout_at(deadline):
                 answer, kept = await self._answer_to(call, sending, stream=True)
+            collected.tier = _tier(answer)
             chunks = answer.async_segments()
             while (chunk := await next_event(chunks, deadline)) is not None:
                 for event in collected.take(chunk):
@@ -119,7 +137,7 @@ class GeminiProvider:
             raise self._fault(error, sending, collected if answer is not None else None) from error
         finally:
             if answer is not None:
-                await _close(answer)
+                await close(answer)
         if collected.chunk_count == 0:
             raise unreadable(self.name, "it is no stream of events")
         if not collected.ended:
@@ -146,7 +164,7 @@ class GeminiProvider:
         except APIError as error:
             if asked.kept is None or error.code not in _PERHAPS_THE_CACHE:
                 raise
-        answer = await self._send(call, _whole_body(call), sending, stream=stream)
+        answer = await self._send(call, whole_body(call), sending, stream=stream)
         self._caches.forget(asked.kept)
         return answer, asked.kept
 
@@ -154,15 +172,15 @@ class GeminiProvider:
         """Return what is sent: whole, or without the beginning that a cache of the provider holds."""
         prefix = longest_prefix(call) if call.prompt_cache.marks else None
         if prefix is None:
-            return _Asked(_whole_body(call))
+            return _Asked(whole_body(call))
         patience_s = min(_LONGEST_CREATION_S, call.timeout_s / 2)
         kept = await self._caches.find(prefix.content, ttl_s=prefix.ttl_s, patience_s=patience_s)
-        return _Asked(_whole_body(call)) if kept is None else _Asked(_shorter_body(prefix, kept), kept)
+        return _Asked(whole_body(call)) if kept is None else _Asked(_shorter_body(prefix, kept), kept)
 
     async def _send(self, call: ProviderCall, body: dict[str, Any], sending: Sending, *, stream: bool) -> HttpResponse:
         method = "streamGenerateContent?alt=sse" if stream else "generateContent"
         with reporting(sending):
-            return await self._post(f"{_model_path(call.model)}:{method}", body, call_headers(call))
+            return await self._post(f"{model_path(call.model)}:{method}", body, call_headers(call))
 
     async def _post(self, path: str, body: dict[str, Any], headers: Mapping[str, str]) -> HttpResponse:
         """Return a response whose body is still to be read.
@@ -178,7 +196,7 @@ class GeminiProvider:
         try:
             async with asyncio.timeout(_LONGEST_CREATION_S):
                 answer = await self._post("cachedContents", content | {"ttl": f"{ttl_s}s"}, {})
-                made = json.loads(await _read(answer))
+                made = json.loads(await read_body(answer))
         except (TimeoutError, *CALL_ERRORS):
             return None
         name = made.get("name") if isinstance(made, dict) else None
@@ -207,7 +225,8 @@ class GeminiProvider:
         return fault
 
 
-def _whole_body(call: ProviderCall) -> dict[str, Any]:
+def whole_body(call: ProviderCall) -> dict[str, Any]:
+    """Return the body of a call, or of a line of a batch job, that no cache of the provider stands for."""
     return request_body(call.request, model=call.model, max_output_tokens=call.max_output_tokens)
 
 
@@ -215,17 +234,23 @@ def _shorter_body(prefix: Prefix, kept: Kept) -> dict[str, Any]:
     return prefix.rest | {"cachedContent": kept.name}
 
 
-def _model_path(model: str) -> str:
+def model_path(model: str) -> str:
     """Return the model's place in an address.
 
     Example:
-        >>> _model_path("gemini-2.5-pro"), _model_path("tunedModels/mine")
+        >>> model_path("gemini-2.5-pro"), model_path("tunedModels/mine")
         ('models/gemini-2.5-pro', 'tunedModels/mine')
     """
     return quote(model if "/" in model else f"models/{model}", safe=_PATH_SAFE)
 
 
-async def _read(answer: HttpResponse) -> bytes:
+def _tier(answer: HttpResponse) -> str:
+    headers: Any = answer.headers or {}
+    return str(headers.get(_TIER_HEADER, ""))
+
+
+async def read_body(answer: HttpResponse) -> bytes:
+    """Return the body of a response, and give its connection back."""
     response: Any = answer.response_stream
     try:
         body: bytes = await response.aread()
@@ -234,6 +259,7 @@ async def _read(answer: HttpResponse) -> bytes:
     return body
 
 
-async def _close(answer: HttpResponse) -> None:
+async def close(answer: HttpResponse) -> None:
+    """Give a response's connection back, or cut it where not all was read."""
     response: Any = answer.response_stream
     await response.aclose()

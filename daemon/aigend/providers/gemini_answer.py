@@ -14,7 +14,7 @@ from aigend.providers.gemini_parts import SEAL, image_from
 from aigend.providers.gemini_thinking import generation
 from aigend.providers.port import ProviderReply, StreamEvent, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.providers.surrogates import PairJoiner, mended
-from aigend.types import Content, FinishReason, Image, Part, Text, Thinking, TokenUsage, ToolCall
+from aigend.types import Content, FinishReason, Image, Part, Processing, Text, Thinking, TokenUsage, ToolCall
 
 _FINISH_REASONS = {
     "STOP": FinishReason.STOP,
@@ -91,6 +91,7 @@ class Collected:
     def __init__(self) -> None:
         self.seen_bytes = 0
         self.chunk_count = 0
+        self.tier = ""  # at which it is served, as the response's headers say
         self._contents: list[Content] = []
         self._growing: _Growing | None = None
         self._finish: Any = None
@@ -139,6 +140,7 @@ class Collected:
             resolved_model=self._model,
             usage=usage_from(self._usage, searches=self._searches()),
             provider_usage_json=json.dumps(self._usage, separators=(",", ":")) if self._usage else "",
+            processing=self._processing(),
         )
 
     def _take_envelope(self, body: dict[str, Any]) -> None:
@@ -205,6 +207,10 @@ class Collected:
             return FinishReason.CONTENT_FILTER if self._blocked else FinishReason.OTHER
         reason = _FINISH_REASONS.get(_text(self._finish), FinishReason.OTHER)
         return FinishReason.TOOL_CALLS if reason is FinishReason.STOP and self._call_count else reason
+
+    def _processing(self) -> Processing:
+        """Return which price applies, by the tier that the usage names, or else the response's headers."""
+        return Processing.FLEX if _text(self._usage.get("serviceTier") or self.tier).lower() == "flex" else Processing.STANDARD
 
     def _searches(self) -> int:
         if generation(self._model) >= _FIRST_BILLED_BY_QUERY:

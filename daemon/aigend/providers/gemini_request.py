@@ -2,7 +2,7 @@
 
 Source:
     Types of the google-genai SDK 3.4 (GenerateContentConfig and what it becomes for the Gemini API); Google's pages on function
-    calling, structured output and thinking. Read 2026-11.
+    calling, structured output, thinking and flex inference. Read 2026-11.
 """
 
 import json
@@ -12,9 +12,10 @@ from typing import Any
 from aigend.errors import DomainError, capability_missing, invalid
 from aigend.providers.gemini_parts import ADAPTER, Body, check_parts, contents_of
 from aigend.providers.gemini_thinking import thinking_config
-from aigend.providers.request_parts import json_object
+from aigend.providers.request_parts import check_lane, json_object
 from aigend.types import (
     CompletionRequest,
+    Lane,
     ResponseFormat,
     ResponseFormatType,
     Text,
@@ -50,13 +51,18 @@ _MODES = {ToolChoiceMode.AUTO: "AUTO", ToolChoiceMode.NONE: "NONE", ToolChoiceMo
 _STRICT_AUTO = "VALIDATED"  # the model's choice, but what it calls fits the schema
 
 
-def check_request(request: CompletionRequest) -> None:
+def check_request(request: CompletionRequest, *, tiers: bool = False) -> None:
     """Return if a body can hold the whole request.
+
+    Args:
+        request: What is asked.
+        tiers: Whether the server sells the same model at several prices.
 
     Raises:
         DomainError: CAPABILITY_MISSING or INVALID_REQUEST, naming the field.
     """
     check_parts(request)
+    check_lane(request, flex=tiers, adapter=ADAPTER)
     for index, tool in enumerate(request.tools):
         json_object(tool.parameters_json_schema, f"tools[{index}].parameters_json_schema")
     if request.response_format is not None:
@@ -86,6 +92,8 @@ def request_body(request: CompletionRequest, *, model: str, max_output_tokens: i
         }
     if tools := _tools(request, given):
         body["tools"] = tools
+    if request.lane is Lane.FLEX:
+        body["serviceTier"] = "flex"
     if (calling := _calling(request)) is not None:
         body["toolConfig"] = {**given.get("toolConfig", {}), "functionCallingConfig": calling}
     return body

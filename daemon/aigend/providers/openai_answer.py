@@ -7,6 +7,7 @@ Source:
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aigend.providers.openai_dialect import processing_of
 from aigend.providers.openai_usage import chat_usage, mapping, reported_cost, usage_json
 from aigend.providers.port import ProviderReply, StreamEvent, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.providers.surrogates import PairJoiner, mended
@@ -53,6 +54,7 @@ class Collected:
         self._calls: dict[int, dict[str, str]] = {}
         self._model = ""
         self._usage: Any = None
+        self._tier: Any = None
         self._text_joiner = PairJoiner()
         self._thinking_joiner = PairJoiner()
 
@@ -92,8 +94,9 @@ class Collected:
             yield TextDelta(text)
 
     def take_envelope(self, body: dict[str, Any]) -> None:
-        """Take model and usage, which servers repeat or send last."""
+        """Take model, tier and usage, which servers repeat or send last."""
         self._model = str(body.get("model") or self._model)
+        self._tier = body.get("service_tier") or self._tier
         self._usage = body.get("usage") or self._usage
 
     def take_delta(self, delta: dict[str, Any]) -> tuple[str, str]:
@@ -124,6 +127,7 @@ class Collected:
             usage=self.usage(self._usage),
             provider_usage_json=usage_json(self._usage),
             reported_cost_nanos=reported_cost(self._usage),
+            processing=processing_of(self._tier),
         )
 
     def usage(self, told: Any) -> TokenUsage | None:

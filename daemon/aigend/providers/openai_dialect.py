@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from aigend.config import ProviderSettings
 from aigend.errors import capability_missing
-from aigend.types import CompletionRequest, Part
+from aigend.types import CompletionRequest, Lane, Part, Processing
 
 _OPENAI_HOSTS = ".openai.com"
 _OWN_HOSTS = (_OPENAI_HOSTS, ".openai.azure.com")
@@ -20,6 +20,7 @@ class Dialect:
     limit_field: str = "max_completion_tokens"  # what it calls the bound of a chat completion
     cache_fields: bool = True  # whether it knows prompt_cache_key and prompt_cache_retention
     tiers: bool = False  # whether it sells the same model at several prices
+    batches: bool = False  # whether it has batch jobs
 
 
 def dialect_of(settings: ProviderSettings, base_url: str) -> Dialect:
@@ -30,7 +31,10 @@ def dialect_of(settings: ProviderSettings, base_url: str) -> Dialect:
     if limit_field == "auto":
         limit_field = "max_completion_tokens" if own else "max_tokens"
     cache_fields = own if settings.prompt_cache_fields == "auto" else settings.prompt_cache_fields == "send"
-    return Dialect(limit_field=limit_field, cache_fields=cache_fields, tiers=host.endswith(_OPENAI_HOSTS))
+    openai = host.endswith(_OPENAI_HOSTS)
+    tiers = openai if settings.service_tiers == "auto" else settings.service_tiers == "send"
+    batches = openai if settings.batch_api == "auto" else settings.batch_api == "use"
+    return Dialect(limit_field=limit_field, cache_fields=cache_fields, tiers=tiers, batches=batches)
 
 
 def check_caching(request: CompletionRequest, dialect: Dialect, *, adapter: str) -> None:
@@ -49,13 +53,20 @@ def check_caching(request: CompletionRequest, dialect: Dialect, *, adapter: str)
             raise capability_missing(field, f"{seconds} s", f"{adapter} can ask for {_KEPT_LONG_S} s at most")
 
 
-def tier_fields(dialect: Dialect) -> dict[str, str]:
+def tier_fields(request: CompletionRequest, dialect: Dialect) -> dict[str, str]:
     """Return the field that holds a call to the published price: unset, the account's own settings may make it cheaper or dearer.
 
     Source:
-        OpenAI's SDK 3.52, `service_tier` of completions and responses.
+        OpenAI's SDK 3.52, `service_tier` of completions and responses; OpenAI, "Flex processing", read 2026-11.
     """
-    return {"service_tier": "default"} if dialect.tiers else {}
+    if not dialect.tiers:
+        return {}
+    return {"service_tier": "flex" if request.lane is Lane.FLEX else "default"}
+
+
+def processing_of(tier: object) -> Processing:
+    """Return which price applies by the tier that an answer says it was served at: what it names may differ from what was asked."""
+    return Processing.FLEX if tier == "flex" else Processing.STANDARD
 
 
 def cache_fields(request: CompletionRequest, dialect: Dialect, *, prefix_key: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from aigend.errors import capability_missing
 from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching, tier_fields
 from aigend.providers.openai_files import check_document, check_image, document_file, image_address
 from aigend.providers.port import ProviderCall
-from aigend.providers.request_parts import json_object, kind_of, options, placed
+from aigend.providers.request_parts import check_lane, json_object, kind_of, options, placed
 from aigend.types import (
     CompletionRequest,
     Content,
@@ -75,6 +75,7 @@ def check_request(request: CompletionRequest, dialect: Dialect) -> None:
         for where, part in placed(message.parts, f"messages[{index}].parts"):
             _check_part(part, where, _ALLOWED_CONTENT[message.role], message.role)
     check_caching(request, dialect, adapter=_ADAPTER)
+    check_lane(request, flex=dialect.tiers, adapter=_ADAPTER)
     for index, tool in enumerate(request.tools):
         json_object(tool.parameters_json_schema, f"tools[{index}].parameters_json_schema")
     if request.response_format is not None:
@@ -91,7 +92,7 @@ def request_body(call: ProviderCall, dialect: Dialect, *, stream: bool) -> Body:
         stream: Whether the answer shall come in events, the last of which holds the usage.
     """
     request = call.request
-    body: Body = tier_fields(dialect) | cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
+    body: Body = tier_fields(request, dialect) | cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
     body |= options(request, _NAMED_FIELDS)  # the caller's own cache key wins
     body["model"] = call.model
     body["messages"] = [*_system(request.system), *(sent for message in request.messages for sent in _messages(message))]

@@ -16,7 +16,7 @@ from aigend.providers.openai_dialect import Dialect, check_caching
 from aigend.providers.openai_files import check_image
 from aigend.providers.perplexity_sources import with_spelled_sources
 from aigend.providers.port import ProviderCall
-from aigend.providers.request_parts import options, placed
+from aigend.providers.request_parts import check_lane, options, placed
 from aigend.providers.responses_items import Item, check_kind, items_of, message_item, text_piece, tool_call
 from aigend.providers.responses_request import check_inside, check_missing, check_schemas, given_tools
 from aigend.types import (
@@ -69,6 +69,7 @@ def check_request(asked: CompletionRequest) -> None:
     check_missing(request, adapter=ADAPTER)
     _check_wishes(request)
     check_caching(request, NO_CACHE_FIELDS, adapter=ADAPTER)
+    check_lane(request, flex=False, adapter=ADAPTER)
     check_schemas(request)
     given = options(request, _NAMED_FIELDS)
     check_inside(given, "reasoning", "effort", field="reasoning_effort")

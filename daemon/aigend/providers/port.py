@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from aigend.types import CompletionRequest, FinishReason, Part, PromptCachePlan, TokenUsage, ToolCall
+from aigend.types import CompletionRequest, FinishReason, Part, Processing, PromptCachePlan, TokenUsage, ToolCall
 
 NO_PLAN = PromptCachePlan()
 
@@ -33,6 +33,7 @@ class ProviderReply:
     usage: TokenUsage | None  # as reported, unchecked; None where the provider said nothing usable
     provider_usage_json: str = ""  # as reported, spelled by the provider
     reported_cost_nanos: int | None = None  # the provider's own figure
+    processing: Processing = Processing.STANDARD  # which of its prices applies: what the provider really did, not what was asked
 
 
 @dataclass(frozen=True, slots=True)

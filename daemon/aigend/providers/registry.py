@@ -11,6 +11,7 @@ import structlog
 from aigend.config import WELL_KNOWN, ProviderSettings
 from aigend.errors import DomainError, Reason
 from aigend.providers.address import on_loopback
+from aigend.providers.batch_port import BatchProvider
 from aigend.providers.pooling import one_pool
 from aigend.providers.port import Provider
 
@@ -23,6 +24,12 @@ ADAPTERS = {  # wire format -> module with `connect`
     "perplexity": "aigend.providers.perplexity",  # its Agent API
     "sonar": "aigend.providers.sonar",  # its chat format until September 2026
 }
+BATCH_ADAPTERS = {  # the wire formats with batch jobs -> module with `connect`
+    "openai": "aigend.providers.openai_batch",
+    "openai-responses": "aigend.providers.openai_batch",
+    "anthropic": "aigend.providers.anthropic_batch",
+    "gemini": "aigend.providers.gemini_batch",
+}
 _FIND_THEIR_OWN_KEYS = frozenset(("bedrock",))  # where the cloud's own tools look
 
 _log = structlog.get_logger("aigend.providers")
@@ -34,6 +41,13 @@ class Account:
 
     number: int
     provider: Provider
+    batch: BatchProvider | None = None  # its batch API; None where it has none
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.provider.aclose()
+        if self.batch is not None:
+            await self.batch.aclose()
 
 
 class ProviderRegistry:
@@ -104,7 +118,7 @@ class ProviderRegistry:
             task.cancel()
         await asyncio.gather(*self._building.values(), return_exceptions=True)
         for account in (*(account for accounts in self._accounts.values() for account in accounts), *self._retired):
-            await account.provider.aclose()
+            await account.aclose()
         self._accounts.clear()
         self._retired.clear()
 
@@ -149,13 +163,13 @@ class ProviderRegistry:
 
 def _connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> tuple[Account, ...]:
     """Build an account for each key, all over the same connections; where no key is needed, one without."""
+    accounts: list[Account] = []
     module: Any = importlib.import_module(ADAPTERS[settings.adapter])
+    batches: Any = importlib.import_module(BATCH_ADAPTERS[settings.adapter]) if settings.adapter in BATCH_ADAPTERS else None
     keys = settings.numbered_keys or ((1, None),)
     with one_pool():
-        return tuple(
-            Account(
-                number,
-                module.connect(name, settings.model_copy(update={"api_key": key, "keys": ()}), answer_bytes=answer_bytes),
-            )
-            for number, key in keys
-        )
+        for number, key in keys:
+            own = settings.model_copy(update={"api_key": key, "keys": ()})
+            batch = batches.connect(name, own, answer_bytes=answer_bytes) if batches is not None else None
+            accounts.append(Account(number, module.connect(name, own, answer_bytes=answer_bytes), batch))
+    return tuple(accounts)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from aigend.errors import invalid
-from aigend.types import CompletionRequest, Content, Document, Image, Part, Text, Thinking, ToolCall
+from aigend.errors import capability_missing, invalid
+from aigend.types import CompletionRequest, Content, Document, Image, Lane, Part, Text, Thinking, ToolCall
 
 IMAGE_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif", b"RIFF": "image/webp"}
 _KINDS: dict[type[Content], str] = {
@@ -57,6 +57,22 @@ def json_object(text: str, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise invalid(field, text, "a JSON object")
     return value
+
+
+def check_lane(request: CompletionRequest, *, flex: bool, adapter: str) -> None:
+    """Return if the request can go at the price that its lane asks for.
+
+    Args:
+        request: What is asked.
+        flex: Whether the server has a cheaper tier of calls that wait for room.
+        adapter: Who asks, for the error.
+
+    Raises:
+        DomainError: CAPABILITY_MISSING, field `lane`.
+    """
+    if request.lane is Lane.FLEX and not flex:
+        why = f"{adapter} knows of no cheaper tier there; where the server has one, providers.<name>.service_tiers says so"
+        raise capability_missing("lane", "FLEX", why)
 
 
 def options(request: CompletionRequest, named_fields: Mapping[str, str]) -> dict[str, Any]:

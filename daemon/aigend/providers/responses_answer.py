@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from aigend.providers.openai_answer import FailedAnswerError, UnreadableAnswerError
+from aigend.providers.openai_dialect import processing_of
 from aigend.providers.openai_usage import count, mapping, reported_cost, responses_usage, usage_json
 from aigend.providers.port import ProviderReply, StreamEvent, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.providers.responses_items import thinking_of
@@ -57,6 +58,7 @@ def reply_from(body: Any, *, parts_of: PartsOf | None = None) -> ProviderReply:
         usage=responses_usage(usage, searches=sum(_searched(item) for item in items)),
         provider_usage_json=usage_json(usage),
         reported_cost_nanos=reported_cost(usage),
+        processing=processing_of(body.get("service_tier")),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from aigend.errors import capability_missing, invalid
 from aigend.providers.openai_dialect import Dialect, cache_fields, check_caching, tier_fields
 from aigend.providers.port import ProviderCall
-from aigend.providers.request_parts import json_object, options, placed
+from aigend.providers.request_parts import check_lane, json_object, options, placed
 from aigend.providers.responses_items import ADAPTER, check_part, items_of, message_item, text_piece
 from aigend.types import (
     CompletionRequest,
@@ -61,6 +61,7 @@ def check_request(request: CompletionRequest, dialect: Dialect) -> None:
             check_part(part, where, message.role)
     check_missing(request, adapter=ADAPTER)
     check_caching(request, dialect, adapter=ADAPTER)
+    check_lane(request, flex=dialect.tiers, adapter=ADAPTER)
     check_schemas(request)
     _check_options(request)
 
@@ -112,7 +113,8 @@ def request_body(call: ProviderCall, dialect: Dialect, *, stream: bool) -> Body:
         stream: Whether the answer shall come in events.
     """
     request = call.request
-    body: Body = {"store": False} | tier_fields(dialect) | cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
+    body: Body = {"store": False} | tier_fields(request, dialect)
+    body |= cache_fields(request, dialect, prefix_key=call.prompt_cache.prefix_key)
     body |= options(request, _NAMED_FIELDS)  # the caller's own cache key wins
     body |= {"model": call.model, "max_output_tokens": call.max_output_tokens}
     body |= spoken(request)

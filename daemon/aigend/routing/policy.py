@@ -81,6 +81,27 @@ def build_policies(settings: SettingsSections, catalog: Catalog) -> Policies:
     return policies
 
 
+def check_downgrades(settings: SettingsSections, catalog: Catalog) -> None:
+    """Refuse budgets whose calls would go, in a downgrade, to a model that can't be asked.
+
+    Raises:
+        SettingsError: It is not known, or its provider is not configured; each by its key.
+    """
+    problems: list[Problem] = []
+    for index, budget in enumerate(settings.budgets):
+        if budget.downgrade_to is None:
+            continue
+        key = f"budgets.{index}.downgrade_to"
+        try:
+            if not catalog.available(_known(budget.downgrade_to, key, catalog)):
+                able = _listed(tuple(filter(catalog.available, catalog.list()))) or "none; no provider is configured"
+                raise _problem(key, budget.downgrade_to, able)
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(problems)
+
+
 def find_policy(policies: Policies, service: str) -> ServicePolicy:
     """Return the policy of a service.
 

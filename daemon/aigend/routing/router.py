@@ -74,6 +74,18 @@ class Router:
             routes = quickest_first(routes[:MAX_ROUTES], latency_of, self._chance)
         return tuple(routes[:MAX_ROUTES])
 
+    def asked(self, request: CompletionRequest, *, downgraded: bool) -> Route | None:
+        """Return the model that a request asks for, where another one may answer it for its price; else None.
+
+        Args:
+            request: What is asked.
+            downgraded: Whether a budget sent it elsewhere; else only strategy COST_OPTIMIZED chooses by price.
+        """
+        if not downgraded and self._plan(request).strategy is not Strategy.COST_OPTIMIZED:
+            return None
+        first = self._first(request, self.policies.get(request.service))
+        return Route(first.provider, first.id) if self._catalog.available(first) else None
+
     def one(self, name: str, request: CompletionRequest) -> ModelRoute:
         """Return the route of a model that somebody else than the caller chose; policies are not asked.
 

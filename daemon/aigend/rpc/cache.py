@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from aigen.v1 import cache_pb2 as pb
 from aigen.v1 import completion_pb2
@@ -12,8 +13,9 @@ from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason, invalid
 from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.caller import LOCAL_SCOPE
-from aigend.rpc.paging import check_page_size
+from aigend.rpc.paging import check_page_size, pack_number, unpack_number
 from aigend.rpc.times import seconds_of, timestamp
+from aigend.scheduling.decisions import DecisionRow, Decisions
 
 KEY_BYTES = 32
 _KEY_PREFIX = re.compile(r"[0-9a-fA-F]{0,64}\Z")
@@ -26,12 +28,14 @@ class CacheServicer:
         cache: The response cache.
         codec: Spells stored answers.
         snapshot: Returns the settings in force, which say whether the cache is on.
+        decisions: What was decided about the providers' prompt caches.
     """
 
-    def __init__(self, cache: CacheManager, codec: WireCodec, snapshot: Callable[[], Snapshot]) -> None:
+    def __init__(self, cache: CacheManager, codec: WireCodec, *, snapshot: Callable[[], Snapshot], decisions: Decisions) -> None:
         self._cache = cache
         self._codec = codec
         self._snapshot = snapshot
+        self._decisions = decisions
 
     async def get_cache_stats(self, _: pb.GetCacheStatsRequest) -> pb.GetCacheStatsResponse:
         """Say how large the cache is and how well it does."""
@@ -72,6 +76,37 @@ class CacheServicer:
         """Remove the entries that match."""
         cleared = await self._cache.clear(LOCAL_SCOPE, _filter(request.filter), validate_only=request.validate_only)
         return pb.ClearCacheResponse(entry_count=cleared.entry_count, size_bytes=cleared.size_bytes)
+
+    async def list_prefix_decisions(self, request: pb.ListPrefixDecisionsRequest) -> pb.ListPrefixDecisionsResponse:
+        """List what was decided about prefixes."""
+        size, before = check_page_size(request.page_size), unpack_number(request.page_token)
+        wanted = (row for row in self._decisions.latest(LOCAL_SCOPE, before=before) if _is_wanted(row, request))
+        rows = list(islice(wanted, size + 1))
+        token = pack_number(rows[size - 1].number) if len(rows) > size else ""
+        return pb.ListPrefixDecisionsResponse(decisions=[_pack_decision(row) for row in rows[:size]], next_page_token=token)
+
+
+def _is_wanted(row: DecisionRow, request: pb.ListPrefixDecisionsRequest) -> bool:
+    asked = ((request.provider, row.provider), (request.model, row.model), (request.service, row.service))
+    return all(wanted in ("", found) for wanted, found in asked)
+
+
+def _pack_decision(row: DecisionRow) -> pb.PrefixDecision:
+    return pb.PrefixDecision(
+        create_time=timestamp(row.time),
+        request_id=row.request_id,
+        provider=row.provider,
+        model=row.model,
+        service=row.service,
+        decision=row.decision,
+        prefix=row.prefix,
+        tokens=row.tokens,
+        mark_count=row.mark_count,
+        ttl_seconds=row.ttl_s,
+        reason=row.reason,
+        expected_gain_usd_nanos=row.expected_gain_nanos,
+        premium_usd_nanos=row.premium_nanos,
+    )
 
 
 def _filter(message: pb.CacheFilter) -> CacheFilter:

@@ -1,5 +1,6 @@
 """CompletionService: raw bytes in, bytes out. The fast path is the one place where a servicer does more than unpack, call, pack."""
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import AsyncGenerator
@@ -95,7 +96,10 @@ class CompletionServicer:
         sender = read_metadata(context.invocation_metadata())  # type: ignore[arg-type]
         span = self._tracer.start_span(names.SPAN_BATCH, sender.traceparent)
         caller = self._caller(sender, _Request(), context, span)
-        callers = [item_caller(caller, index, partial(request_digest, message)) for index, message in enumerate(messages)]
+        callers = [
+            item_caller(caller, index, partial(request_digest, message), partial(request_wire, message))
+            for index, message in enumerate(messages)
+        ]
         with ended(span):
             ends = await complete_many(self._engine, [_item(message) for message in messages], callers)
         return completion_pb2.BatchCompleteResponse(results=[self._result(end) for end in ends]).SerializeToString()
@@ -124,7 +128,8 @@ class CompletionServicer:
         remaining = context.time_remaining()
         deadline = None if remaining is None else self._clock.monotonic() + remaining
         traceparent = "" if span is None else span.traceparent
-        return make_caller(sender, digest_of=partial(request_digest, message), deadline=deadline, traceparent=traceparent)
+        caller = make_caller(sender, digest_of=partial(request_digest, message), deadline=deadline, traceparent=traceparent)
+        return dataclasses.replace(caller, wire_of=partial(request_wire, message)) if message.lane else caller
 
 
 class _Shown:
@@ -163,7 +168,12 @@ def _chunk(**event: object) -> bytes:
 
 def request_digest(message: _Request) -> bytes:
     """Return the digest that tells whether a request id comes with the same request."""
-    return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+    return hashlib.sha256(request_wire(message)).digest()
+
+
+def request_wire(message: _Request) -> bytes:
+    """Return the whole message, equal for equal requests."""
+    return message.SerializeToString(deterministic=True)
 
 
 def _completion_of(message: completion_pb2.StreamCompleteRequest | completion_pb2.EstimateCostRequest) -> _Request:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 
 from aigen.v1 import completion_pb2, message_pb2
 from aigen.v1 import usage_pb2 as pb
@@ -9,6 +10,7 @@ from aigen.v1 import usage_pb2 as pb
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import invalid
+from aigend.ledger.archive_rows import files_of_range
 from aigend.ledger.corrections import Corrections, RecordedCall
 from aigend.ledger.entries_store import EntriesQuery
 from aigend.ledger.ledger import Ledger
@@ -34,6 +36,7 @@ class CorrectionServicer:
     def __init__(self, ledger: Ledger, snapshot: Callable[[], Snapshot], *, clock: Clock) -> None:
         self._corrections = Corrections(ledger, price_of=self._price_of)
         self._repricer = Repricer(ledger, price_of=self._price_of)
+        self._ledger = ledger
         self._snapshot = snapshot
         self._clock = clock
 
@@ -72,6 +75,7 @@ class CorrectionServicer:
             end=optional_moment(request, "end_time"),
         )
         found = await self._repricer.run(query, validate_only=request.validate_only)
+        files = await self._ledger.read(partial(files_of_range, start=query.start, end=query.end), fresh=False)
         return pb.RepriceLedgerResponse(
             examined_count=found.examined_count,
             changed_count=found.changed_count,
@@ -80,6 +84,7 @@ class CorrectionServicer:
             before_usd_nanos=found.before_nanos,
             after_usd_nanos=found.after_nanos,
             models=[_pack_repriced(model) for model in found.models.values()],
+            archive_files=files,
         )
 
     def _price_of(self, route: Route, at: float) -> PriceEntry | None:

@@ -36,6 +36,8 @@ class ProviderReport:
     adapter: str
     loaded: bool
     in_flight: int
+    queued: int = 0
+    slots: int = 0  # that it may have taken now
     keys: Sequence[CircuitReport] = ()
 
 
@@ -59,6 +61,11 @@ class StatusReport:
     providers: Sequence[ProviderReport]
     budgets: Sequence[BudgetState]
     warnings: Sequence[str]
+    deferred_waiting: int = 0  # deferred calls that have not left
+    deferred_submitted: int = 0  # deferred calls in a provider's job
+    open_uploads: int = 0  # jobs at providers
+    open_batch_jobs: int = 0  # jobs of callers
+    intake_waiting: int = 0  # requests of taken files without a result
 
 
 class Control(Protocol):
@@ -128,6 +135,11 @@ def _pack_status(report: StatusReport) -> pb.GetStatusResponse:
         providers=[_pack_provider(provider) for provider in report.providers],
         budgets=[pack_budget(budget) for budget in report.budgets],
         warnings=report.warnings,
+        deferred_waiting_count=report.deferred_waiting,
+        deferred_submitted_count=report.deferred_submitted,
+        open_upload_count=report.open_uploads,
+        open_batch_job_count=report.open_batch_jobs,
+        intake_waiting_count=report.intake_waiting,
     )
 
 
@@ -137,6 +149,8 @@ def _pack_provider(report: ProviderReport) -> pb.ProviderStatus:
         adapter=report.adapter,
         loaded=report.loaded,
         in_flight_count=report.in_flight,
+        queued_count=report.queued,
+        slot_count=report.slots,
         keys=[_pack_key(key) for key in report.keys],
     )
 

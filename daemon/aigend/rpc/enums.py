@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from aigen.v1 import completion_pb2, message_pb2, model_pb2, usage_pb2
+from aigen.v1 import completion_pb2, message_pb2, model_pb2
 from google.protobuf.descriptor import EnumDescriptor
 
 from aigend.errors import invalid
@@ -76,4 +76,4 @@ BASIS = EnumPair(CostBasis, completion_pb2.CostBasis.DESCRIPTOR, "COST_BASIS")
 CAUSE = EnumPair(SavingsCause, completion_pb2.SavingsCause.DESCRIPTOR, "SAVINGS_CAUSE")
 TIER = EnumPair(ModelTier, model_pb2.ModelTier.DESCRIPTOR, "MODEL_TIER")
 CAPABILITY = EnumPair(Capability, model_pb2.ModelCapability.DESCRIPTOR, "MODEL_CAPABILITY")
-ATTEMPT_STATE = EnumPair(AttemptState, usage_pb2.AttemptState.DESCRIPTOR, "ATTEMPT_STATE")
+ATTEMPT_STATE = EnumPair(AttemptState, message_pb2.AttemptState.DESCRIPTOR, "ATTEMPT_STATE")

@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from aigen.v1 import budget_pb2, cache_pb2, daemon_pb2, model_pb2, usage_pb2
+from aigen.v1 import batch_job_pb2, budget_pb2, cache_pb2, completion_pb2, daemon_pb2, model_pb2, usage_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aigend.completion.ports import CallMeter
+from aigend.rpc.batch_job import BatchJobServicer
 from aigend.rpc.budget import BudgetServicer
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
 from aigend.rpc.corrections import CorrectionServicer
 from aigend.rpc.daemon import DaemonServicer
+from aigend.rpc.doctor import DoctorServicer
+from aigend.rpc.explain import ExplainServicer
 from aigend.rpc.model import ModelServicer
 from aigend.rpc.prices import PriceServicer
 from aigend.rpc.report import ReportServicer
@@ -27,7 +30,15 @@ METADATA_BYTES = 65_536  # above the half of the absolute bound calls are refuse
 SOCKET_UMASK = 0o177
 SERVICES = tuple(
     f"aigen.v1.{name}"
-    for name in ("CompletionService", "CacheService", "UsageService", "BudgetService", "ModelService", "DaemonService")
+    for name in (
+        "CompletionService",
+        "BatchJobService",
+        "CacheService",
+        "UsageService",
+        "BudgetService",
+        "ModelService",
+        "DaemonService",
+    )
 )
 
 
@@ -35,11 +46,14 @@ class Listener:
     """Serves the contract on one unix socket.
 
     Args:
-        completion: Handles CompletionService.
+        completion: Handles CompletionService,
+        explain: and what became of its calls.
+        batch_job: Handles BatchJobService.
         cache: Handles CacheService.
         usage: Handles UsageService, its half that reads,
         corrections: its half that corrects,
         reports: its half that tells all,
+        doctor: its half that examines,
         watch: and its live view.
         model: Handles ModelService, its half about models,
         prices: and its half about prices.
@@ -52,10 +66,13 @@ class Listener:
         self,
         *,
         completion: CompletionServicer,
+        explain: ExplainServicer,
+        batch_job: BatchJobServicer,
         cache: CacheServicer,
         usage: UsageServicer,
         corrections: CorrectionServicer,
         reports: ReportServicer,
+        doctor: DoctorServicer,
         watch: WatchServicer,
         model: ModelServicer,
         budget: BudgetServicer,
@@ -68,9 +85,10 @@ class Listener:
         guard = Guard(meter)
         self._server.add_generic_rpc_handlers(
             (
-                _completion_service(guard, completion),
+                _completion_service(guard, completion, explain),
+                _batch_job_service(guard, batch_job),
                 _cache_service(guard, cache),
-                _usage_service(guard, usage, corrections, reports, watch),
+                _usage_service(guard, usage, corrections, reports, doctor=doctor, watch=watch),
                 _model_service(guard, model, prices),
                 _budget_service(guard, budget),
                 _daemon_service(guard, daemon),
@@ -115,7 +133,7 @@ _OPTIONS = (
 )
 
 
-def _completion_service(guard: Guard, servicer: CompletionServicer) -> grpc.GenericRpcHandler:
+def _completion_service(guard: Guard, servicer: CompletionServicer, explain: ExplainServicer) -> grpc.GenericRpcHandler:
     return service(
         "aigen.v1.CompletionService",
         guard,
@@ -123,8 +141,23 @@ def _completion_service(guard: Guard, servicer: CompletionServicer) -> grpc.Gene
             "Complete": servicer.complete,
             "BatchComplete": servicer.batch_complete,
             "EstimateCost": servicer.estimate_cost,
+            "ExplainCompletion": method(completion_pb2.ExplainCompletionRequest, explain.explain_completion),
         },
         streaming={"StreamComplete": servicer.stream_complete},
+    )
+
+
+def _batch_job_service(guard: Guard, servicer: BatchJobServicer) -> grpc.GenericRpcHandler:
+    return service(
+        "aigen.v1.BatchJobService",
+        guard,
+        unary={
+            "CreateBatchJob": servicer.create_batch_job,
+            "GetBatchJob": method(batch_job_pb2.GetBatchJobRequest, servicer.get_batch_job),
+            "ListBatchJobs": method(batch_job_pb2.ListBatchJobsRequest, servicer.list_batch_jobs),
+            "CancelBatchJob": method(batch_job_pb2.CancelBatchJobRequest, servicer.cancel_batch_job),
+        },
+        streaming={"StreamBatchJobResults": servicer.stream_batch_job_results},
     )
 
 
@@ -137,12 +170,19 @@ def _cache_service(guard: Guard, servicer: CacheServicer) -> grpc.GenericRpcHand
             "ListCacheEntries": method(cache_pb2.ListCacheEntriesRequest, servicer.list_cache_entries),
             "GetCacheEntry": method(cache_pb2.GetCacheEntryRequest, servicer.get_cache_entry),
             "ClearCache": method(cache_pb2.ClearCacheRequest, servicer.clear_cache),
+            "ListPrefixDecisions": method(cache_pb2.ListPrefixDecisionsRequest, servicer.list_prefix_decisions),
         },
     )
 
 
 def _usage_service(
-    guard: Guard, servicer: UsageServicer, corrections: CorrectionServicer, reports: ReportServicer, watch: WatchServicer
+    guard: Guard,
+    servicer: UsageServicer,
+    corrections: CorrectionServicer,
+    reports: ReportServicer,
+    *,
+    doctor: DoctorServicer,
+    watch: WatchServicer,
 ) -> grpc.GenericRpcHandler:
     return service(
         "aigen.v1.UsageService",
@@ -155,6 +195,8 @@ def _usage_service(
             "ReleaseLedgerEntry": method(usage_pb2.ReleaseLedgerEntryRequest, corrections.release_ledger_entry),
             "RepriceLedger": method(usage_pb2.RepriceLedgerRequest, corrections.reprice_ledger),
             "GenerateReport": method(usage_pb2.GenerateReportRequest, reports.generate_report),
+            "DiagnosePromptCache": method(usage_pb2.DiagnosePromptCacheRequest, doctor.diagnose_prompt_cache),
+            "ListLedgerArchives": method(usage_pb2.ListLedgerArchivesRequest, doctor.list_ledger_archives),
         },
         streaming={"ExportLedger": reports.export_ledger, "WatchUsage": watch.watch_usage},
     )

@@ -1,4 +1,4 @@
-"""Pages of a list that lies in memory."""
+"""Pages of a list that lies in memory, and numbers as page tokens."""
 
 import base64
 import binascii
@@ -30,14 +30,24 @@ def page(items: Sequence[T], *, page_size: int, page_token: str) -> tuple[Sequen
         DomainError: INVALID_REQUEST for a bad size or token.
     """
     size = check_page_size(page_size)
-    start = _position(page_token)
+    start = unpack_number(page_token) or 0
     rest = start + size < len(items)
-    return items[start : start + size], base64.urlsafe_b64encode(str(start + size).encode()).decode() if rest else ""
+    return items[start : start + size], pack_number(start + size) if rest else ""
 
 
-def _position(token: str) -> int:
+def pack_number(number: int) -> str:
+    """Return a number as an opaque token."""
+    return base64.urlsafe_b64encode(str(number).encode()).decode()
+
+
+def unpack_number(token: str) -> int | None:
+    """Return the number of a token; None of an empty one.
+
+    Raises:
+        DomainError: INVALID_REQUEST for a token that was not made here.
+    """
     if not token:
-        return 0
+        return None
     try:
         position = int(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error) as error:

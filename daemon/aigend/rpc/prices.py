@@ -74,6 +74,7 @@ def _pack_listed(price: PriceEntry, key: tuple[str, str], *, in_force: bool, sta
         price=pack_price(price),
         tiers=[pb.PriceTier(above_tokens=tier.above, rates=_tier_rates(tier)) for tier in price.tiers],
         batch=None if price.batch is None else pack_price(price.batch),
+        flex=None if price.flex is None else pack_price(price.flex),
         request_fee_usd_nanos=_fee(price.request_fee),
         search_fee_usd_nanos=_fee(price.search_fee),
         valid_from_time=None if price.valid_from is None else timestamp(price.valid_from),
@@ -94,7 +95,7 @@ def _amounts(price: pb.ListedPrice) -> bytes:
     """What of a price decides a cost, to be compared."""
     copy = pb.ListedPrice()
     copy.CopyFrom(price)
-    for rates in (copy.price, copy.batch):
+    for rates in (copy.price, copy.batch, copy.flex):
         rates.price_entry_id = rates.source = rates.checked_on = ""
     copy.ClearField("stale")
     return copy.SerializeToString(deterministic=True)

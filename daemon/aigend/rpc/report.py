@@ -8,6 +8,7 @@ from aigen.v1 import usage_pb2 as pb
 
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
+from aigend.ledger.archive_rows import files_of_range
 from aigend.ledger.entries_store import EntriesQuery, list_entries
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.report import Report, compute_report, report_query
@@ -59,6 +60,9 @@ class ReportServicer:
         )
         report = await self._ledger.read(partial(compute_report, query=query))
         response = _pack_report(report)
+        span = report.summary
+        files = await self._ledger.read(partial(files_of_range, start=span.start, end=span.end), fresh=False)
+        response.archive_files.extend(files)
         response.budgets.extend(pack_budget(state) for state in self._ledger.budget_status(now))
         return response
 

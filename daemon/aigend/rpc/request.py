@@ -51,6 +51,11 @@ def parse_request(data: bytes, *, max_bytes: int) -> completion_pb2.CompleteRequ
     return message
 
 
+def reread_request(data: bytes) -> CompletionRequest:
+    """Return a request whose bytes were accepted once; what bounds new ones does not concern it."""
+    return unpack_request(completion_pb2.CompleteRequest.FromString(data))
+
+
 def check_size(size: int, max_bytes: int) -> None:
     """Refuse a request above the limit.
 

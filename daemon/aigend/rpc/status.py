@@ -37,6 +37,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.PROVIDER_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.OUTCOME_UNKNOWN: grpc.StatusCode.ABORTED,
     Reason.REPLY_GONE: grpc.StatusCode.ABORTED,
+    Reason.JOB_CANCELLED: grpc.StatusCode.ABORTED,
     Reason.STORAGE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.STORAGE_DAMAGED: grpc.StatusCode.DATA_LOSS,
     Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from aigen.v1 import completion_pb2
 from aigen.v1 import usage_pb2 as pb
 from google.protobuf.message import Message
 
@@ -141,7 +142,7 @@ def pack_totals(totals: Totals) -> pb.UsageTotals:
         estimated_cost_usd_nanos=totals.estimated_nanos,
         unknown_cost_usd_nanos=totals.unknown_nanos,
         savings=[
-            pb.Savings(cause=CAUSE.pack(saving.cause), call_count=saving.call_count, saved_usd_nanos=saving.saved_nanos)
+            completion_pb2.Savings(cause=CAUSE.pack(saving.cause), call_count=saving.call_count, saved_usd_nanos=saving.saved_nanos)
             for saving in totals.savings
         ],
         latency=None if totals.latency is None else _pack_latency(totals.latency),
@@ -180,9 +181,12 @@ def pack_entry(entry: LedgerEntry) -> pb.LedgerEntry:
         create_time=timestamp(entry.create_time),
         update_time=timestamp(entry.update_time),
         provider_us=entry.provider_us,
-        savings=_pack_savings(entry.savings),
+        savings=pack_savings(entry.savings),
     )
 
 
-def _pack_savings(savings: Mapping[SavingsCause, int]) -> list[pb.Savings]:
-    return [pb.Savings(cause=CAUSE.pack(cause), call_count=1, saved_usd_nanos=nanos) for cause, nanos in savings.items()]
+def pack_savings(savings: Mapping[SavingsCause, int]) -> list[completion_pb2.Savings]:
+    """Return the messages of what one call saved."""
+    return [
+        completion_pb2.Savings(cause=CAUSE.pack(cause), call_count=1, saved_usd_nanos=nanos) for cause, nanos in savings.items()
+    ]

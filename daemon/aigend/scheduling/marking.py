@@ -1,7 +1,8 @@
-"""Whether a prefix is marked for a provider's prompt cache: one small interface and three ways to decide.
+"""Whether a prefix is marked for a provider's prompt cache: one small interface and three ways to decide by rule.
 
-A mark makes the first call dearer (a write) and later ones cheaper (reads), so it pays only for what is read again in time. Nothing
-here knows prices, wire formats or settings; what becomes of a decision is the matter of `completion/prompt_plans`.
+A mark makes the first call dearer (a write) and later ones cheaper (reads), so it pays only for what is read again in time; that is
+weighed in `adaptive`. Nothing here knows wire formats or settings; what becomes of a decision is the matter of
+`completion/prompt_plans`.
 """
 
 from collections import OrderedDict
@@ -9,43 +10,63 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from aigend.scheduling.prefix_tree import PrefixTree, names
 from aigend.scheduling.prefixes import Prefix, Prefixes
-from aigend.types import TokenUsage
 
 LOOKBACK_BLOCKS = 20  # at a mark, that one included, a provider looks for what it keeps
 MOST_SIGHTS = 32_768
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenPrices:
+    """What a token of a prompt costs, in nano-dollars."""
+
+    input: float
+    read: float
+    write_5m: float
+    write_1h: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a decision stands on besides the request itself."""
+
+    owner: str  # scope, provider and model, whose cache it is
+    service: str = ""
+    ttl_s: int = 300  # how long what is marked shall be kept
+    may_take_an_hour: bool = False  # whether a way to decide may choose an hour by itself
+    minimum: int = 0  # tokens of the shortest prefix that the model keeps
+    prices: TokenPrices | None = None  # None where no price is known
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The end of a prefix that shall be kept, and for how long."""
+
+    prefix: Prefix
+    ttl_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Which prefixes shall be marked, from the shortest to the longest, and why."""
 
-    marks: tuple[Prefix, ...]
+    marks: tuple[Mark, ...]
     reason: str
+    gain_nanos: int = 0  # expected; 0 where nothing was reckoned
+    premium_nanos: int = 0  # what writing costs above sending, expected
 
 
 class Marking(Protocol):
     """A way to decide; it may learn from what its decisions came to."""
 
-    def decide(self, prefixes: Prefixes, *, owner: str, ttl_s: int, now: float) -> Decision:
+    def decide(self, prefixes: Prefixes, terms: Terms, *, now: float) -> Decision:
         """Return what shall be marked; nothing is remembered of the question.
 
         Args:
             prefixes: What could be marked.
-            owner: Scope, provider and model, whose cache it is.
-            ttl_s: How long the provider would keep it, in seconds.
-            now: Monotonic clock, in seconds.
-        """
-        ...
-
-    def observe(self, prefix: Prefix, usage: TokenUsage, *, owner: str, now: float) -> None:
-        """Learn what a settled call read and wrote whose longest prefix this was.
-
-        Args:
-            prefix: The longest prefix that was marked; where none was, the longest there is.
-            usage: What the provider counted.
-            owner: As it was given to `decide`.
-            now: Monotonic clock, in seconds.
+            terms: What the decision stands on.
+            now: Clock, in seconds.
         """
         ...
 
@@ -53,26 +74,21 @@ class Marking(Protocol):
 class Never:
     """Marks nothing."""
 
-    def decide(self, prefixes: Prefixes, *, owner: str, ttl_s: int, now: float) -> Decision:
+    def decide(self, prefixes: Prefixes, terms: Terms, *, now: float) -> Decision:
         """Return no marks."""
-        del prefixes, owner, ttl_s, now
+        del prefixes, terms, now
         return Decision((), "nothing is marked by this setting")
-
-    def observe(self, prefix: Prefix, usage: TokenUsage, *, owner: str, now: float) -> None:
-        """Learn nothing."""
 
 
 class Always:
     """Marks everything that may be marked: worth it where nearly every prefix is sent again in time."""
 
-    def decide(self, prefixes: Prefixes, *, owner: str, ttl_s: int, now: float) -> Decision:
+    def decide(self, prefixes: Prefixes, terms: Terms, *, now: float) -> Decision:
         """Return all ends of the stable prefix and the last turn."""
-        del owner, ttl_s, now
+        del now
         before = prefixes.earlier[-1] if prefixes.earlier else None
-        return Decision((*prefixes.stable, *_last_turn(prefixes.turn, before)), "everything is marked by this setting")
-
-    def observe(self, prefix: Prefix, usage: TokenUsage, *, owner: str, now: float) -> None:
-        """Learn nothing."""
+        marked = (*prefixes.stable, *_last_turn(prefixes.turn, before))
+        return Decision(_marks(marked, terms), "everything is marked by this setting")
 
 
 class Sights:
@@ -117,37 +133,40 @@ class Sights:
 
 
 class SecondSight:
-    """Marks a prefix that was sent before, as recently as the provider would have kept it.
+    """Marks what was sent before, as far as it is remembered.
 
     The last turn of a conversation is always new. It is marked where an earlier turn of the same conversation was sent before.
 
     Args:
         sights: What was sent.
+        tree: How far requests were sent before, part by part.
     """
 
-    def __init__(self, sights: Sights) -> None:
+    def __init__(self, sights: Sights, tree: PrefixTree | None = None) -> None:
         self._sights = sights
+        self._tree = tree if tree is not None else PrefixTree()
 
-    def decide(self, prefixes: Prefixes, *, owner: str, ttl_s: int, now: float) -> Decision:
+    def decide(self, prefixes: Prefixes, terms: Terms, *, now: float) -> Decision:
         """Return what was seen before, and the last turn of a conversation that goes on."""
 
         def age_s(prefix: Prefix) -> float | None:
-            age = self._sights.age_s(prefix, owner=owner, now=now)
-            return age if age is not None and age <= ttl_s else None
+            return self._sights.age_s(prefix, owner=terms.owner, now=now)
 
         stable = [prefix for prefix in prefixes.stable if age_s(prefix) is not None]
         turns = (*prefixes.earlier, *([prefixes.turn] if prefixes.turn else ()))
         before = next((prefix for prefix in reversed(turns) if age_s(prefix) is not None), None)
-        marks = (*stable, *(_last_turn(prefixes.turn, before) if before is not None else ()))
-        if not marks:
-            return Decision((), f"no prefix was sent in the last {ttl_s} s")
-        seen = before or stable[-1]
-        return Decision(marks, f"a prefix of about {seen.tokens} tokens was sent {age_s(seen) or 0.0:.0f} s ago")
+        marked = [*stable, *(_last_turn(prefixes.turn, before) if before is not None else ())]
+        known = self._tree.way(terms.owner, names(prefixes.every)).known
+        if known and (not marked or prefixes.every[known - 1].blocks > marked[-1].blocks):
+            marked.append(prefixes.every[known - 1])
+        if not marked:
+            return Decision((), "no prefix of it was sent before")
+        seen = before or marked[-1]
+        return Decision(_marks(marked, terms), f"a prefix of about {seen.tokens} tokens was sent before")
 
-    def observe(self, prefix: Prefix, usage: TokenUsage, *, owner: str, now: float) -> None:
-        """Count the prefix as sent when the call ended: until then it may have been asked for in vain."""
-        del usage
-        self._sights.note((prefix,), owner=owner, now=now)
+
+def _marks(marked: Iterable[Prefix], terms: Terms) -> tuple[Mark, ...]:
+    return tuple(Mark(prefix, terms.ttl_s) for prefix in marked)
 
 
 def _last_turn(turn: Prefix | None, before: Prefix | None) -> tuple[Prefix, ...]:

@@ -27,11 +27,13 @@ from aigend.types import (
 
 END_OF_TOOLS = PartPlace(None, -1)
 MOST_EARLIER = 8  # turns before the last whose ends are looked at
+MOST_ENDS = 512  # parts of a request whose ends are looked at
 IMAGE_TOKENS = 1_500  # one picture of the size that providers scale to
 FILE_BYTES_A_TOKEN = 25  # of a packed document: a page of 50,000 bytes is some 2,000 tokens
 UNSEEN_TOKENS = 2_000  # of a document known only by its address
 _ASCII_UNITS, _OTHER_UNITS, _UNITS_A_TOKEN = 3, 4, 12  # 4 bytes of ASCII are a token, 3 of anything else
 _DIGEST_BYTES = 16
+_NO_TEXT = Text("")  # can't be marked
 _ASIDE = (Stability.DYNAMIC, Stability.VOLATILE)
 
 
@@ -53,6 +55,7 @@ class Prefixes:
     earlier: tuple[Prefix, ...] = ()  # ending with a turn before the last, where an earlier request of the conversation ended
     turn: Prefix | None = None  # ending with the last turn; None where that is where the stable prefix ends
     own: tuple[Prefix, ...] = ()  # ending where the caller set a mark
+    every: tuple[Prefix, ...] = ()  # ending with any part that may end one, up to the longest of the others
     misplaced: bool = False  # a stable part stands after one that changes, where no prefix can hold it
 
     @property
@@ -70,12 +73,14 @@ def read_prefixes(request: CompletionRequest) -> Prefixes:
     placed = [*_placed(request)]
     stable, turn, earlier = _stable_ends(request, placed), _turn_end(placed), _earlier_ends(request)
     own = [place for place, part in placed if part.prompt_cache_mark_s is not None]
-    cuts = _cut(request, {*stable, *earlier, *own, *([turn] if turn else ())})
+    every = _every_end(request, placed, turn or (stable[-1] if stable else None))
+    cuts = _cut(request, {*stable, *earlier, *own, *every, *([turn] if turn else ())})
     return Prefixes(
         stable=tuple(cuts[place] for place in stable),
         earlier=tuple(cuts[place] for place in earlier if place not in stable and place != turn),
         turn=cuts[turn] if turn is not None and turn not in stable else None,
         own=tuple(cuts[place] for place in own),
+        every=tuple(cuts[place] for place in every),
         misplaced=_misplaced(placed),
     )
 
@@ -131,6 +136,20 @@ def _earlier_ends(request: CompletionRequest) -> list[PartPlace]:
         parts = request.messages[number].parts
         ends += [PartPlace(number, index) for index in reversed(range(len(parts))) if _ends_turn(parts[index])][:1]
     return ends
+
+
+def _every_end(request: CompletionRequest, placed: list[tuple[PartPlace, Part]], last: PartPlace | None) -> list[PartPlace]:
+    """Every part that may end a prefix, up to the last one; of very many, some evenly and the last."""
+    if last is None:
+        return []
+    ends = [END_OF_TOOLS] if request.tools else []
+    for place, part in placed:
+        if _ends_turn(part) and part.content != _NO_TEXT:
+            ends.append(place)
+        if place == last:
+            break
+    stride = -(-len(ends) // MOST_ENDS)
+    return ends if stride <= 1 else ends[::-stride][::-1]
 
 
 def _misplaced(placed: list[tuple[PartPlace, Part]]) -> bool:

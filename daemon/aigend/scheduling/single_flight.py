@@ -5,7 +5,7 @@ the events that come before it. Who leads next, when a leader gives up, falls ou
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable
+from collections.abc import AsyncGenerator, Hashable, Iterable
 from typing import Generic, TypeVar
 
 Landing = TypeVar("Landing")
@@ -27,6 +27,7 @@ class Flight(Generic[Landing, Event, Terms]):
     Attributes:
         sent: Whether the request may have left, so that it is paid for whether or not anybody still waits.
         answered: Whether the answer has been read whole: cutting the work off would save nothing.
+        streamed: Whether somebody aboard reads the events.
         aboard: How many wait for the landing, the leader's caller included.
         terms: On what terms the landing is kept; set by the first who wants it kept.
     """
@@ -35,6 +36,7 @@ class Flight(Generic[Landing, Event, Terms]):
         self.key = key
         self.sent = False
         self.answered = False
+        self.streamed = False
         self.aboard = 0
         self.terms: Terms | None = None
         self._landing: asyncio.Future[Landing] = asyncio.get_running_loop().create_future()
@@ -103,10 +105,16 @@ class FlightTable(Generic[Landing, Event, Terms]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    def board(self, key: Hashable | None) -> tuple[Flight[Landing, Event, Terms], bool]:
-        """Return the flight for `key` and whether the caller leads it; None always starts a flight of one's own."""
-        if key is not None and (flight := self._flights.get(key)) is not None:
-            return flight, False
+    def board(self, key: Hashable | None, *, also: Iterable[Hashable] = ()) -> tuple[Flight[Landing, Event, Terms], bool]:
+        """Return the flight to wait for, and whether the caller leads it.
+
+        Args:
+            key: Whose flight is joined, or else started; None always starts a flight of one's own.
+            also: Whose flights are joined as well, where `key` has none.
+        """
+        for joined in (key, *also) if key is not None else ():
+            if (flight := self._flights.get(joined)) is not None:
+                return flight, False
         flight = Flight(key, buffer_bytes=self._buffer_bytes)
         if key is not None:
             self._flights[key] = flight

@@ -85,6 +85,15 @@ def private_directory(path: Path, *, what: str) -> Path:
     return path
 
 
+def sync_directory(directory: Path) -> None:
+    """Make durable which files a directory holds."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def private_file(path: Path) -> Path:
     """Return a file that is ours, made empty with mode 0600 if missing.
 
@@ -93,6 +102,15 @@ def private_file(path: Path) -> Path:
     """
     os.close(_open_private(path, os.O_RDWR | os.O_CREAT))
     return path
+
+
+def open_ours(path: Path) -> int:
+    """Return a descriptor for reading a regular file that is ours and that others can't write to; links are not followed.
+
+    Raises:
+        StorageRefused: It can't be opened, is no regular file, belongs to somebody else or is open to others.
+    """
+    return _open_private(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not wait for whoever writes to it
 
 
 def check_socket_path(path: Path) -> Path:

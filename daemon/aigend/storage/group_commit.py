@@ -1,7 +1,8 @@
 """One thread and one connection that writes and checkpoints; what arrives while it commits is the next group.
 
-It never waits for company: an operation that comes alone is committed alone. Nothing here knows what is written. Before a group
-begins, room on the disk is made sure of for it and for what it promises.
+It never waits for company: an operation that comes alone is committed alone, and what has come by the time that a group is about to
+be committed goes with it. Nothing here knows what is written. Before a group begins, room on the disk is made sure of for it and
+for what it promises.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future as ThreadFuture
 from typing import Any, TypeVar
 
+from aigend.storage.deferring import DeferringConnection
 from aigend.storage.failure import StorageFailure, is_full, is_storage_error
 from aigend.storage.promise import Promise, PromisedRoom
 
@@ -30,7 +32,7 @@ Operation = Callable[[sqlite3.Connection], T]
 class _Job:
     """An operation, who waits for it, and how it ended."""
 
-    __slots__ = ("error", "future", "lean", "operation", "promise", "result", "size")
+    __slots__ = ("applied", "error", "future", "lean", "operation", "promise", "result", "size")
 
     def __init__(
         self,
@@ -40,9 +42,11 @@ class _Job:
         promise: Promise = Promise.NONE,
         size: int = OPERATION_BYTES,
         lean: Operation[Any] | None = None,
+        applied: Callable[[Any], None] | None = None,
     ) -> None:
         self.operation = operation
         self.future = future
+        self.applied = applied
         self.promise = promise
         self.size = size
         self.lean = lean or operation
@@ -61,6 +65,15 @@ class _Job:
             self.future.set_exception(self.error)
         else:
             self.future.set_result(self.result)
+
+    def tell(self) -> None:
+        """Say what is durable, whether or not somebody waits; what goes wrong there is no matter of the others of a group."""
+        if self.applied is None or self.error is not None:
+            return
+        try:
+            self.applied(self.result)
+        except Exception as error:  # noqa: BLE001 - the loop's handler says it
+            self.future.get_loop().call_exception_handler({"message": "a durable change was not taken over", "exception": error})  # type: ignore[union-attr]
 
 
 class GroupCommitWriter:
@@ -120,20 +133,24 @@ class GroupCommitWriter:
         promise: Promise = Promise.NONE,
         size: int = OPERATION_BYTES,
         lean: Operation[T] | None = None,
+        applied: Callable[[T], None] | None = None,
     ) -> "asyncio.Future[T]":
         """Return a future that holds the operation's result once it is durable; called on the event loop.
+
+        The operation is done even where the future is cancelled.
 
         Args:
             operation: What to do.
             promise: MADE: one more operation will find room, whatever comes; KEPT: this is such a one.
             size: What it takes of the write-ahead log at most, about, in bytes.
             lean: Done in its stead where a promised operation has not so much room.
+            applied: Called on the event loop with the result once it is durable, before the waiter, and where that has gone too.
 
         Raises (by the future):
             StorageFailure: The group could not be committed or found no room, or the writer has failed or stopped.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Job(operation, future, promise=promise, size=size, lean=lean))
+        self._enqueue(_Job(operation, future, promise=promise, size=size, lean=lean, applied=applied))
         return future
 
     def call(self, operation: Operation[T]) -> T:
@@ -189,16 +206,19 @@ class GroupCommitWriter:
     def _write(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
         if self._lasts(group):
             return
-        admitted = self._admit(connection, group)
+        admitted = list(self._admit(connection, group))
         if not admitted or self._lasts(admitted):
             return
+        whole, count = len(admitted) == len(group), len(admitted)
         try:
             self._commit(connection, admitted)
         except Exception as error:  # noqa: BLE001 - whatever it was, none of the group is durable, and each waiter is told
             self._begin_failure(connection, admitted, error)
             self._commit_promised(connection, admitted, error)
             return
-        if self.failed is not None and len(admitted) == len(group) and any(self._need(job) >= self._usual for job in group):
+        finally:
+            group += admitted[count:]  # what came meanwhile is delivered with it
+        if self.failed is not None and whole and any(self._need(job) >= self._usual for job in group):
             self.failed = None  # a full disk that has room again; lasting failures never come here
 
     def _lasts(self, group: list[_Job]) -> bool:
@@ -255,16 +275,34 @@ class GroupCommitWriter:
         """What an operation of the usual size needs together with the promise that it makes."""
         return OPERATION_BYTES if self._room is None else self._room.need(Promise.MADE, OPERATION_BYTES)
 
-    def _commit(self, connection: sqlite3.Connection, group: list[_Job]) -> None:
+    def _commit(self, connection: sqlite3.Connection, group: list[_Job], *, alone: bool = False) -> None:
+        """Do what a group asks for in one transaction; what has come by then is done with it and becomes part of it."""
+        done, deferring = 0, connection if isinstance(connection, DeferringConnection) else None
         connection.execute("BEGIN IMMEDIATE")
-        for job in group:
-            self._apply(connection, job)
+        if deferring is not None:
+            deferring.begin_group()
+        while done < len(group):
+            for job in group[done:]:
+                self._apply(connection, job)
+            done = len(group)
+            if not alone:
+                self._join(group)
+        if deferring is not None:
+            deferring.end_group()
         connection.execute("COMMIT")
         self.group_count += 1
         self.operation_count += len(group)
         self._unmoved += len(group)
         if self._room is not None:
             self._room.count(job.promise for job in group if job.error is None)
+
+    def _join(self, group: list[_Job]) -> None:
+        """Add what waits to a group about to be committed, if all of it surely has room; else it is the next group."""
+        came = [self._waiting.popleft() for _ in range(min(len(self._waiting), GROUP_LIMIT - len(group)))]
+        if came and self._room is not None and not self._room.holds(self._room.promised_bytes + sum(map(self._need, group + came))):
+            self._waiting.extendleft(reversed(came))
+        else:
+            group += came
 
     def _commit_promised(self, connection: sqlite3.Connection, group: list[_Job], error: Exception) -> None:
         """Commit what was promised room by itself where the disk had none for the group; what is full can be tried again."""
@@ -274,12 +312,13 @@ class GroupCommitWriter:
         for job in promised:
             job.begin_lean()
         try:
-            self._commit(connection, promised)
+            self._commit(connection, promised, alone=True)
         except Exception as again:  # noqa: BLE001 - as for a whole group
             self._begin_failure(connection, promised, again)
 
     def _apply(self, connection: sqlite3.Connection, job: _Job) -> None:
         """Run one operation in its own SAVEPOINT; raise only what concerns the whole group."""
+        due = connection.noted() if isinstance(connection, DeferringConnection) else None
         connection.execute("SAVEPOINT operation")
         try:
             job.result = job.operation(connection)
@@ -288,10 +327,14 @@ class GroupCommitWriter:
                 raise
             job.error = error
             connection.execute("ROLLBACK TO operation")
+            if isinstance(connection, DeferringConnection):
+                connection.due = due
         connection.execute("RELEASE operation")
 
     def _begin_failure(self, connection: sqlite3.Connection, group: list[_Job], error: Exception) -> None:
         with contextlib.suppress(sqlite3.Error):
+            if isinstance(connection, DeferringConnection):
+                connection.due = None
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         failure = StorageFailure(self._name, error)
@@ -351,4 +394,5 @@ def _deliver(group: Iterable[_Job]) -> None:
 
 def _deliver_all(jobs: Iterable[_Job]) -> None:
     for job in jobs:
+        job.tell()
         job.deliver()

@@ -46,6 +46,10 @@ class PromisedRoom:
         """Return how much room beside what is promised an operation of a size needs, so that it and what it promises fit."""
         return max(0, size + promise * self._each)
 
+    def holds(self, size: int) -> bool:
+        """Return whether so many bytes have room as the log is."""
+        return self._room.holds(size)
+
     def ask(self, size: int) -> None:
         """Make sure of room for so many bytes, of the disk or, where that has none, at the log's beginning.
 

@@ -59,6 +59,8 @@ LIMIT_NANOS = "aigen.budget.limit_usd_nanos"
 SPENT_NANOS = "aigen.budget.spent_usd_nanos"
 STATE = "aigen.state"
 KEY = "aigen.key"
+REFUSAL = "aigen.refusal"
+GATE_ENDING = "aigen.gate.ending"
 
 ATTRIBUTES = frozenset(
     {
@@ -99,6 +101,8 @@ ATTRIBUTES = frozenset(
         SPENT_NANOS,
         STATE,
         KEY,
+        REFUSAL,
+        GATE_ENDING,
     }
 )
 
@@ -128,12 +132,31 @@ COMPLETION_DURATION = Metric("aigen.completion.duration", MetricKind.HISTOGRAM, 
 OPERATION_DURATION = Metric("gen_ai.client.operation.duration", MetricKind.HISTOGRAM, "s", "Time of a call to a provider.")
 TOKENS = Metric("aigen.tokens", MetricKind.COUNTER, "{token}", "Tokens of settled calls, by type.")
 COST = Metric("aigen.cost", MetricKind.COUNTER, "{nano_usd}", "Cost of settled calls.")
+COST_CORRECTED = Metric(
+    "aigen.cost.corrected",
+    MetricKind.UP_DOWN,
+    "{nano_usd}",
+    "What was added to that cost since: calls recorded, unknown ones settled, prices computed anew.",
+)
 SAVED = Metric("aigen.saved", MetricKind.COUNTER, "{nano_usd}", "What calls would have cost without aigen, by cause.")
 CACHE_MEMORY_SIZE = Metric("aigen.cache.memory.size", MetricKind.UP_DOWN, "By", "Size of the cache's memory tier.")
 CACHE_EVICTIONS = Metric("aigen.cache.evictions", MetricKind.COUNTER, "{entry}", "Answers that the size limit removed.")
 IN_FLIGHT = Metric("aigen.calls.in_flight", MetricKind.UP_DOWN, "{call}", "Provider calls under way.")
 QUEUED = Metric("aigen.calls.queued", MetricKind.UP_DOWN, "{call}", "Calls that wait for a slot.")
+QUEUE_WAIT = Metric("aigen.queue.wait", MetricKind.HISTOGRAM, "s", "Time that calls waited for a slot; 0 where one was free.")
+QUEUE_REFUSED = Metric("aigen.queue.refused", MetricKind.COUNTER, "{call}", "Calls that were not let wait, or no longer, by why.")
+BATCH_SIZE = Metric("aigen.batch.size", MetricKind.HISTOGRAM, "{call}", "Calls that left for a provider together.")
+BATCH_FALLBACKS = Metric(
+    "aigen.batch.fallbacks", MetricKind.COUNTER, "{call}", "Announced calls that left singly because they could not leave together."
+)
+SLOTS = Metric("aigen.slots", MetricKind.GAUGE, "{call}", "Calls that a provider may have under way, as found by trying.")
+GATED = Metric("aigen.calls.gated", MetricKind.UP_DOWN, "{call}", "Calls that wait for another to send the same prefix.")
+GATE_WAITS = Metric("aigen.gate.waits", MetricKind.COUNTER, "{wait}", "Waits at the prefix gate, by how they ended.")
 DETACHED = Metric("aigen.calls.detached", MetricKind.UP_DOWN, "{call}", "Provider calls whose caller has gone.")
+DEFERRED = Metric("aigen.calls.deferred", MetricKind.UP_DOWN, "{call}", "Deferred calls without an answer, by where they are.")
+UPLOADS = Metric("aigen.batch_jobs.open", MetricKind.UP_DOWN, "{job}", "Jobs at providers' batch APIs that have not ended.")
+INTAKE = Metric("aigen.intake.requests", MetricKind.UP_DOWN, "{request}", "Requests of taken files without a result, by state.")
+INTAKE_RESULTS = Metric("aigen.intake.results", MetricKind.COUNTER, "{request}", "Results of such requests, by error.")
 CIRCUIT = Metric("aigen.circuit", MetricKind.GAUGE, "1", "State of a provider's key: 0 closed, 1 half open, 2 open.")
 PASSED_BY = Metric(
     "aigen.calls.passed_by", MetricKind.COUNTER, "{call}", "Calls that a provider did not get because its circuit was open."
@@ -154,12 +177,24 @@ METRICS = (
     OPERATION_DURATION,
     TOKENS,
     COST,
+    COST_CORRECTED,
     SAVED,
     CACHE_MEMORY_SIZE,
     CACHE_EVICTIONS,
     IN_FLIGHT,
     QUEUED,
+    QUEUE_WAIT,
+    QUEUE_REFUSED,
+    BATCH_SIZE,
+    BATCH_FALLBACKS,
+    SLOTS,
+    GATED,
+    GATE_WAITS,
     DETACHED,
+    DEFERRED,
+    UPLOADS,
+    INTAKE,
+    INTAKE_RESULTS,
     CIRCUIT,
     PASSED_BY,
     RETRIES_REFUSED,

@@ -6,14 +6,16 @@ Source:
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aigen_emulator.answers import ModelAnswer, ModelToolCall, Question
 from aigen_emulator.dice import Dice
-from aigen_emulator.limits import Allowance
+from aigen_emulator.limits import Allowance, Left
 from aigen_emulator.prose import sentence, topics
 from aigen_emulator.wire.anthropic_request import question_from, signature_of
 from aigen_emulator.wire.port import RefusalError
@@ -48,18 +50,20 @@ class AnthropicWire:
 
     def headers(self, allowance: Allowance) -> list[tuple[bytes, bytes]]:
         """Return what Anthropic sends beside every answer."""
-        reset = datetime.now(UTC) + timedelta(seconds=allowance.reset_s)
+        requests, tokens = allowance.requests, allowance.tokens
+        answers = replace(tokens, limit=max(1, tokens.limit // 5), remaining=tokens.remaining // 5)  # the smaller limit of output
         return [
             (b"request-id", b"req_%024d" % next(_numbers)),
             (b"anthropic-organization-id", b"00000000-0000-4000-8000-000000000000"),
-            (b"anthropic-ratelimit-requests-limit", b"%d" % allowance.limit),
-            (b"anthropic-ratelimit-requests-remaining", b"%d" % allowance.remaining),
-            (b"anthropic-ratelimit-requests-reset", reset.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
-            (b"anthropic-ratelimit-input-tokens-limit", b"2000000"),
-            (b"anthropic-ratelimit-input-tokens-remaining", b"1999000"),
-            (b"anthropic-ratelimit-output-tokens-limit", b"400000"),
-            (b"anthropic-ratelimit-output-tokens-remaining", b"399000"),
+            *_limit(b"requests", requests),
+            *_limit(b"tokens", tokens),
+            *_limit(b"input-tokens", tokens),
+            *_limit(b"output-tokens", answers),
         ]
+
+    def wait_headers(self, seconds: float) -> dict[str, str]:
+        """Return the headers that ask a refused caller to wait, in whole seconds."""
+        return {"retry-after": f"{max(1, math.ceil(seconds))}"}
 
     def usage(self, answer: ModelAnswer) -> dict[str, Any]:
         """Return the usage object: input without what the prompt cache read or wrote, and that by lifetime."""
@@ -127,6 +131,15 @@ class AnthropicWire:
         """Return the body of a list of models."""
         listed = [{"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in names]
         return _json({"data": listed, "has_more": False, "first_id": names[0], "last_id": names[-1]})
+
+
+def _limit(name: bytes, left: Left) -> list[tuple[bytes, bytes]]:
+    reset = datetime.now(UTC) + timedelta(seconds=left.reset_s)
+    return [
+        (b"anthropic-ratelimit-%s-limit" % name, b"%d" % left.limit),
+        (b"anthropic-ratelimit-%s-remaining" % name, b"%d" % left.remaining),
+        (b"anthropic-ratelimit-%s-reset" % name, reset.strftime("%Y-%m-%dT%H:%M:%SZ").encode()),
+    ]
 
 
 def _envelope(question: Question) -> dict[str, Any]:

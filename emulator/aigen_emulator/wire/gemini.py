@@ -48,6 +48,10 @@ class GeminiWire:
         """Return what Google sends beside every answer."""
         return [(b"server-timing", b"gfet4t7; dur=1"), (b"x-gemini-service-tier", b"standard")]
 
+    def wait_headers(self, seconds: float) -> dict[str, str]:  # noqa: ARG002 - this provider says it in the body alone
+        """Return no headers."""
+        return {}
+
     def usage(self, answer: ModelAnswer) -> Body:
         """Return the usage object: cached tokens inside the prompt's, thoughts beside the answer's, what is 0 left out."""
         tokens = answer.tokens
@@ -60,7 +64,10 @@ class GeminiWire:
             "totalTokenCount": prompt + tokens.output,
         }
         told: Body = {name: count for name, count in counts.items() if count}
-        return told | {"promptTokensDetails": [{"modality": "TEXT", "tokenCount": prompt}], "serviceTier": "standard"}
+        return told | {
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": prompt}],
+            "serviceTier": answer.tier or "standard",
+        }
 
     def unary(self, question: Question, answer: ModelAnswer, *, usage: Any) -> bytes:
         """Return the body of a whole answer."""

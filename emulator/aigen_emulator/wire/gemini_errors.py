@@ -55,5 +55,6 @@ def _details(refused: RefusalError) -> list[dict[str, Any]]:
         about = {"reason": refused.code, "domain": "googleapis.com", "metadata": {"service": "generativelanguage.googleapis.com"}}
         return [{"@type": "type.googleapis.com/google.rpc.ErrorInfo"} | about]
     if refused.status == 429:
-        return [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": _RETRY_DELAY}]
+        delay = _RETRY_DELAY if refused.retry_after_s is None else f"{refused.retry_after_s:.3f}s"
+        return [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
     return []

@@ -28,6 +28,7 @@ _TOP = frozenset(
         "cachedContent",
         "labels",
         "store",
+        "serviceTier",
     )
 )
 _CONFIG = frozenset(
@@ -54,6 +55,7 @@ _CONFIG = frozenset(
 _SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
 _FREE = frozenset(("args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema"))
 _OF_A_CACHE = ("systemInstruction", "tools", "toolConfig")
+_BESIDES = ("cachedContent", "contents", "generationConfig", "serviceTier")
 _NOT_THE_ANSWER = ("maxOutputTokens", "stopSequences")
 _EFFORTS = frozenset(("minimal", "low", "medium", "high"))
 _BUDGETS = ((0, "none"), (1_024, "low"), (8_192, "medium"))  # thinking tokens up to which an effort is taken for so much
@@ -155,6 +157,7 @@ def question_from(asked: Body, *, model: str, stream: bool) -> Question:
         include_usage=True,
         shows_thinking=bool(thinking.get("includeThoughts")),
         cached_content=str(asked.get("cachedContent") or ""),
+        tier="flex" if asked.get("serviceTier") == "flex" else "",
     )
 
 
@@ -307,7 +310,7 @@ def _effort(thinking: Body, model: str) -> str:
 
 def _seed(model: str, asked: Body, config: Body, turns: list[Body]) -> int:
     """Return the digest of all that determines the answer; length, streaming and whether a cache holds a part of it do not."""
-    determining = {name: value for name, value in asked.items() if name not in ("cachedContent", "contents", "generationConfig")}
+    determining = {name: value for name, value in asked.items() if name not in _BESIDES}
     determining["generationConfig"] = {name: value for name, value in config.items() if name not in _NOT_THE_ANSWER}
     spelled = json.dumps([model, determining, turns], sort_keys=True)
     return int.from_bytes(hashlib.sha256(spelled.encode()).digest()[:12], "big")

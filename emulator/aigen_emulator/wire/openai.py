@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aigen_emulator.answers import ModelAnswer, ModelToolCall, Question, ToolOffer
-from aigen_emulator.wire.openai_errors import OpenAIManners, limit_of, parsed, refuse, seed_of
+from aigen_emulator.wire.openai_errors import OpenAIManners, limit_of, parsed, refuse, seed_of, tier_of
 from aigen_emulator.wire.port import RefusalError
 
 _WORDS = re.compile(r"\s*\S+|\s+")
@@ -26,6 +26,7 @@ _NOT_THE_ANSWER = (
     "store",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "service_tier",
 )
 _ROLES = frozenset(("system", "developer", "user", "assistant", "tool", "function"))
 
@@ -61,6 +62,7 @@ class OpenAIWire(OpenAIManners):
             effort=str(asked.get("reasoning_effort") or ""),
             stream=stream,
             include_usage=stream and bool((asked.get("stream_options") or {}).get("include_usage")),
+            tier=tier_of(asked),
         )
 
     def usage(self, answer: ModelAnswer) -> dict[str, Any]:
@@ -172,7 +174,7 @@ def envelope(question: Question, kind: str) -> dict[str, Any]:
         "object": kind,
         "created": int(time.time()),
         "model": question.model,
-        "service_tier": "default",
+        "service_tier": question.tier or "default",
         "system_fingerprint": "fp_emulator",
     }
 

@@ -6,6 +6,7 @@ Source:
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,10 @@ class OpenAIManners:
     def headers(self, allowance: Allowance) -> list[tuple[bytes, bytes]]:
         """Return what OpenAI sends beside every answer."""
         return _headers(allowance)
+
+    def wait_headers(self, seconds: float) -> dict[str, str]:
+        """Return the headers that ask a refused caller to wait, in whole seconds and exactly."""
+        return {"retry-after": f"{max(1, math.ceil(seconds))}", "retry-after-ms": f"{seconds * 1000:.0f}"}
 
     def error(self, refused: RefusalError) -> bytes:
         """Return the body of an error."""
@@ -91,6 +96,11 @@ def limit_of(asked: Mapping[str, Any], name: str) -> int | None:
     return limit
 
 
+def tier_of(asked: Mapping[str, Any]) -> str:
+    """Return the tier that is asked for, where it is a cheaper one."""
+    return "flex" if asked.get("service_tier") == "flex" else ""
+
+
 def seed_of(asked: Mapping[str, Any], *, besides: Collection[str]) -> int:
     """Return the digest of all that determines the answer: everything besides streaming, length and bookkeeping."""
     determining = {key: value for key, value in asked.items() if key not in besides}
@@ -102,10 +112,10 @@ def _headers(allowance: Allowance) -> list[tuple[bytes, bytes]]:
     return [
         (b"openai-processing-ms", b"1"),
         (b"openai-version", b"2020-10-01"),
-        (b"x-ratelimit-limit-requests", b"%d" % allowance.limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % allowance.remaining),
-        (b"x-ratelimit-reset-requests", allowance.reset_text.encode()),
-        (b"x-ratelimit-limit-tokens", b"2000000"),
-        (b"x-ratelimit-remaining-tokens", b"1999000"),
-        (b"x-ratelimit-reset-tokens", b"30ms"),
+        (b"x-ratelimit-limit-requests", b"%d" % allowance.requests.limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % allowance.requests.remaining),
+        (b"x-ratelimit-reset-requests", allowance.requests.reset_text.encode()),
+        (b"x-ratelimit-limit-tokens", b"%d" % allowance.tokens.limit),
+        (b"x-ratelimit-remaining-tokens", b"%d" % allowance.tokens.remaining),
+        (b"x-ratelimit-reset-tokens", allowance.tokens.reset_text.encode()),
     ]

@@ -17,15 +17,26 @@ class RefusalError(Exception):
         kind: The provider's class of errors.
         code: The provider's code; None where it has none.
         param: The request field at fault; None where there is none.
+        retry_after_s: How long the provider wants to be left alone; None where it does not say.
     """
 
-    def __init__(self, status: int, message: str, *, kind: str, code: str | None = None, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.kind = kind
         self.code = code
         self.param = param
+        self.retry_after_s = retry_after_s
 
 
 class Wire(Protocol):
@@ -39,6 +50,10 @@ class Wire(Protocol):
 
     def headers(self, allowance: Allowance) -> list[tuple[bytes, bytes]]:
         """Return the headers of every response, the rate limit's among them."""
+        ...
+
+    def wait_headers(self, seconds: float) -> dict[str, str]:
+        """Return the headers that ask a refused caller to wait."""
         ...
 
     def usage(self, answer: ModelAnswer) -> dict[str, Any]:

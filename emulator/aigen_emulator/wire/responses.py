@@ -165,7 +165,7 @@ def _envelope(question: Question, *, status: str) -> dict[str, Any]:
         "model": question.model,
         "parallel_tool_calls": True,
         "previous_response_id": None,
-        "service_tier": "default",
+        "service_tier": question.tier or "default",
         "store": False,
         "tool_choice": "auto",
         "tools": [],

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aigen_emulator.answers import Question, ToolOffer
-from aigen_emulator.wire.openai_errors import limit_of, parsed, refuse, seed_of
+from aigen_emulator.wire.openai_errors import limit_of, parsed, refuse, seed_of, tier_of
 
 _NOT_THE_ANSWER = (
     "stream",
@@ -23,6 +23,7 @@ _NOT_THE_ANSWER = (
     "user",
     "prompt_cache_key",
     "prompt_cache_retention",
+    "service_tier",
 )
 _UNKNOWN = ("messages", "max_tokens", "max_completion_tokens", "stop", "seed", "n", "response_format", "reasoning_effort")
 _ROLES = frozenset(("system", "developer", "user", "assistant"))
@@ -77,6 +78,7 @@ def question_of(body: bytes, *, unknown: tuple[str, ...] = _UNKNOWN, json_schema
         effort=str(reasoning.get("effort") or ""),
         stream=stream,
         include_usage=stream,
+        tier=tier_of(asked),
         sealed=_SEALED in (asked.get("include") or ()),
         summary=bool(reasoning.get("summary")),
         searching=any("search" in str(tool.get("type")) for tool in _tools(asked, function=False)),

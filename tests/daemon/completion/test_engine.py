@@ -414,8 +414,6 @@ async def test_close_books_what_was_sent_as_unknown(house: Spine) -> None:
     ("fields", "named"),
     [
         ({"lane": Lane.DEFERRED}, "lane"),
-        ({"lane": Lane.FLEX}, "lane"),
-        ({"complete_by": 1.0}, "complete_by"),
         ({"similarity": 0.9}, "similarity"),
     ],
 )
@@ -426,6 +424,12 @@ async def test_what_is_not_built_is_refused_by_name(house: Spine, fields: dict, 
     assert error.reason is Reason.CAPABILITY_MISSING
     assert error.metadata["field"] == named
     assert house.ledger.sequence == before
+
+
+async def test_latest_time_without_the_lane_that_has_one_is_refused(house: Spine) -> None:
+    """A time by which nobody would see to it is not ignored."""
+    error = await _refused(house.ask(complete_by=1.0))
+    assert (error.reason, error.metadata["field"]) == (Reason.INVALID_REQUEST, "complete_by")
 
 
 async def test_past_deadline_is_refused_at_the_door(house: Spine) -> None:

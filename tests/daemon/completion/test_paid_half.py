@@ -159,7 +159,7 @@ async def test_unreadable_answer_is_booked_unknown(house: Spine) -> None:
     with pytest.raises(UnicodeEncodeError):
         await house.ask(request_id="id")
     assert _state(house, "id") is AttemptState.UNKNOWN
-    assert house.limits.in_flight == 0
+    assert house.dispatcher.in_flight == 0
 
 
 async def test_refusal_by_an_adapter_after_sent_is_everybodys(house: Spine) -> None:

@@ -42,6 +42,7 @@ PROVIDERS = {
     "one": ProviderSettings(adapter="anthropic", base_url="http://127.0.0.1:9"),
     "two": ProviderSettings(adapter="openai", base_url="http://127.0.0.1:9"),
 }
+SECOND_SIGHT = {"decision": "second_sight"}
 SYSTEM = Part(Text("s" * 8_000))  # 2,000 tokens
 SYSTEM_END, TURN_END = PartPlace(None, 0), PartPlace(0, 0)
 SHORT = Part(Text("s" * 400))
@@ -75,12 +76,33 @@ def marked(plan: PromptCachePlan) -> list[PartPlace]:
     return [mark.place for mark in plan.marks]
 
 
-async def test_second_sight_is_what_happens_unasked(house: Spine) -> None:
-    """By default the second call marks what the first one began with, for 5 minutes."""
-    await ask(house, "first")
-    await ask(house, "second")
-    assert [marked(plan) for plan in plans(house)] == [[], [SYSTEM_END]]
-    assert plans(house)[1].marks == (CacheMark(place=SYSTEM_END, ttl_s=300),)
+async def test_second_sight_marks_on_the_second_call(tmp_path: Path) -> None:
+    """The second call marks what the first one began with, for 5 minutes."""
+    async with house_with(tmp_path, prompt_caching=SECOND_SIGHT) as house:
+        await ask(house, "first")
+        await ask(house, "second")
+        assert [marked(plan) for plan in plans(house)] == [[], [SYSTEM_END]]
+        assert plans(house)[1].marks == (CacheMark(place=SYSTEM_END, ttl_s=300),)
+
+
+async def test_unasked_marking_begins_once_it_is_known_to_pay(tmp_path: Path) -> None:
+    """By default nothing is marked at first; what comes again every minute is marked before long, and the rows say why."""
+    known = PriceCatalog(user=parse_prices(SONNET, name="test"), published=NoPublishedPrices())
+    async with house_with(tmp_path) as house:
+        house.engine.swap(replace(house.snapshot, prices=known))
+        for number in range(40):
+            await ask(house, f"question {number}")
+            house.clock.advance(60)
+        found = [bool(marked(plan)) for plan in plans(house)]
+        assert not any(found[:2])
+        assert all(found[20:])
+        assert plans(house)[-1].marks[-1] == CacheMark(place=SYSTEM_END, ttl_s=300)
+        rows = list(house.prompts.decisions.latest("local"))
+        assert len(rows) == 40
+        assert rows[0].decision == "adaptive"
+        assert (rows[0].mark_count, rows[0].ttl_s, rows[-1].mark_count, rows[-1].ttl_s) == (1, 300, 0, 0)
+        assert all(row.reason for row in rows)
+        assert house.prompts.decisions.of("local", request_id=rows[5].request_id) == rows[5]
 
 
 async def test_hits_mark_and_remember_nothing(tmp_path: Path) -> None:
@@ -210,10 +232,11 @@ async def test_prefix_below_the_minimum_is_not_marked_and_told(
         assert list(answered.warnings) == ([TOO_SHORT.format(tokens)] if tokens else [])
 
 
-async def test_short_prefix_that_comes_again_is_told(house: Spine) -> None:
+async def test_short_prefix_that_comes_again_is_told(tmp_path: Path) -> None:
     """What second sight would have marked and is too short is said."""
-    await ask(house, "first", system=SHORT)
-    assert list((await ask(house, "second", system=SHORT)).warnings) == [TOO_SHORT.format(100)]
+    async with house_with(tmp_path, prompt_caching=SECOND_SIGHT) as house:
+        await ask(house, "first", system=SHORT)
+        assert list((await ask(house, "second", system=SHORT)).warnings) == [TOO_SHORT.format(100)]
 
 
 async def test_short_beginning_of_a_long_prefix_is_not_told(tmp_path: Path) -> None:

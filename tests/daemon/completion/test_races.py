@@ -325,4 +325,4 @@ async def test_nothing_is_kept_of_calls_that_have_ended(house: Spine) -> None:
     await settle()
     sharing = house.sharing
     assert (len(sharing._flights), sharing._work, sharing._orphans, sharing._known_ids._under_way) == (0, {}, set(), {})
-    assert (house.limits.in_flight, house.limits.queued) == (0, 0)
+    assert (house.dispatcher.in_flight, house.dispatcher.queued) == (0, 0)

@@ -289,7 +289,7 @@ async def test_who_waited_for_a_slot_does_not_ask_a_circuit_that_opened(tmp_path
         house.one.will(fault("reset"))
         tasks = [house.start(f"question {number}", **BOTH) for number in range(5)]
         await house.one.arrived(1)
-        await eventually(lambda: house.limits.queued == 4)
+        await eventually(lambda: house.dispatcher.queued == 4)
         house.one.release()
         assert {read(reply).provider for reply in await asyncio.gather(*tasks)} == {"two"}
         assert calls(house.one) == [1]

@@ -4,13 +4,15 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from aigend.completion.call import Landing
 from aigend.completion.watch import Watch
 from aigend.errors import DomainError
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.routing.health import CircuitReport, CircuitState, KeyId
 from aigend.telemetry import names
-from aigend.telemetry.instruments import CallCounters
+from aigend.telemetry.instruments import CallCounters, MetricSources
 from aigend.telemetry.tracing import Tracer
+from aigend.types import Answer, CacheOutcome, CallFacts, Cost, CostBasis, Route, SavingsCause, TokenUsage
 from structlog.testing import capture_logs
 
 from tests.fakes import fake_reply
@@ -63,6 +65,35 @@ async def test_each_attempt_of_a_traced_call_has_its_span(tmp_path: Path) -> Non
         assert answered.attributes[names.SERVICE] == "aigenflow"
         assert answered.attributes[names.OUTPUT_TOKENS] == 1
         assert answered.attributes[names.COST_NANOS] == 10 * 2_000 + 20_000
+
+
+def test_savings_are_counted_by_each_cause() -> None:
+    """A call that saved for two reasons is counted under both, as its row in the ledger says."""
+    meter, sources, cost = CallCounters(), MetricSources(), Cost(nanos=5, basis=CostBasis.PRICED)
+    said = fake_reply("hello")
+    answer = Answer(
+        parts=said.parts,
+        finish_reason=said.finish_reason,
+        route=Route("one", "model-1"),
+        resolved_model="model-1",
+        usage=TokenUsage(input=1),
+        cost=cost,
+    )
+    facts = CallFacts(
+        request_id="id",
+        requested_model="model-1",
+        outcome=CacheOutcome.MISS,
+        cost=cost,
+        saved_nanos=7,
+        saved_cause=SavingsCause.PROMPT_CACHE,
+    )
+    savings = {SavingsCause.PROMPT_CACHE: -3, SavingsCause.ROUTING: 10}
+    Watch(meter=meter, tracer=Tracer()).settled(
+        None, Landing(answer=answer, cache_key=b"k" * 32, wire=b"", facts=facts, savings=savings)
+    )
+    meter.observe(sources)
+    told = {point.attributes[names.SAVINGS_CAUSE]: point.value for point in sources.read(names.SAVED)}
+    assert told == {"prompt_cache": -3, "routing": 10}
 
 
 async def test_unpriced_call_has_no_cost_in_its_span(tmp_path: Path) -> None:

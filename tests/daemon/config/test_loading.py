@@ -265,7 +265,7 @@ def test_lifetimes_of_prompt_caches_may_carry_a_unit(write, written: str):
         ("prompt_caching: {ttl_s: 60}", "prompt_caching.ttl_s", "300 or 3600"),
         ("prompt_caching: {ttl_s: yes}", "prompt_caching.ttl_s", "a number, not yes or no"),
         ("services: {a: {prompt_caching: {ttl_s: 10min}}}", "services.a.prompt_caching.ttl_s", "300 or 3600"),
-        ("prompt_caching: {decision: often}", "prompt_caching.decision", "'never', 'always' or 'second_sight'"),
+        ("prompt_caching: {decision: often}", "prompt_caching.decision", "'never', 'always', 'second_sight' or 'adaptive'"),
     ],
 )
 def test_bad_prompt_caching_is_refused_by_name(write, text: str, key: str, allowed: str):

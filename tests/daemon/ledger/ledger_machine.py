@@ -23,6 +23,7 @@ import structlog
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError
 from aigend.ledger import journal
+from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.entries import AlreadyKnown, Reservation, StateConflict
 from aigend.ledger.hits import HitKey
 from aigend.ledger.ledger import Ledger
@@ -33,9 +34,9 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from tests.daemon.ledger.ledger_acts import ENDS, RESERVES, book, copy_files, intent_of
+from tests.daemon.ledger.ledger_acts import ENDS, RESERVES, SUBMITS, book, collect, copy_files, end_line, intent_of, submit
 from tests.daemon.ledger.ledger_calls import NOW, settlement
-from tests.daemon.ledger.ledger_model import REPLY_TTL_S, Act, End, Model, Reserve
+from tests.daemon.ledger.ledger_model import OPEN, REPLY_TTL_S, Act, End, Model, Reserve, Submit
 from tests.fakes import FakeClock
 from tests.ledger_invariants import check_invariants
 
@@ -48,6 +49,7 @@ PARTS = {
     "operations": "SELECT scope, request_id, attempt_count, attempt_id FROM operation ORDER BY scope, request_id",
     "windows": "SELECT budget, key, period, window, spent_nanos, reserved_nanos FROM budget_window ORDER BY 1, 2, 3, 4",
     "journal": "SELECT count(*), coalesce(min(seq), 1), coalesce(max(seq), 0) FROM journal",
+    "lines": "SELECT attempt_id, upload_id IS NOT NULL FROM batch_line ORDER BY attempt_id",
     "hits": "SELECT minute, sum(count), sum(saved_nanos) FROM hit_minute GROUP BY minute ORDER BY minute",
 }
 
@@ -80,13 +82,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def _open(self, home: Path) -> None:
         keep = LedgerSettings(reply_ttl_s=REPLY_TTL_S)
         self._ledger = Ledger(path=home / "ledger.db", clock=self._clock, settings=keep, budgets=book())
+        self._desk = BatchDesk(self._ledger, clock=self._clock)
         self._report = self._runner.run(self._ledger.open())
         self._opened_us = self._clock.time() * 1e6
 
     def _reopened(self) -> None:
         """Let the model start anew and compare what the start said."""
-        left, report = self._model.reopen(), self._report
-        assert (report.unknown, report.released, report.alarms, report.epoch) == (left, 0, (), self._model.epoch)
+        (left, old), report = self._model.reopen(self._clock.time()), self._report
+        assert (report.unknown, report.released, report.alarms, report.epoch) == (left, old, (), self._model.epoch)
         assert report.tail in (TailState.OK, TailState.NEW)
         path = self._ledger.path
         assert verify(path) == ()
@@ -101,6 +104,8 @@ class LedgerMachine(RuleBasedStateMachine):
     async def _do(self, act: Act) -> str:
         """Let the ledger do something, and return how it answered."""
         try:
+            if isinstance(act, Submit):
+                return await submit(self._desk, act.pick + 1)
             return await (self._reserve(act) if isinstance(act, Reserve) else self._end(act))
         except AlreadyKnown as error:
             return f"known {error.known.state}"
@@ -110,12 +115,19 @@ class LedgerMachine(RuleBasedStateMachine):
             return str(error.reason)
 
     async def _reserve(self, call: Reserve) -> str:
+        if call.batch:
+            self._heard(await collect(self._desk, call))
+            return "reserved"
         reservation = await self._ledger.reserve(intent_of(call), allow_repeat=call.allow_repeat)
         self._reservations[reservation.attempt_id] = reservation
         self._heard(reservation.warnings)
         return "sent"
 
     async def _end(self, end: End) -> str:
+        if (call := self._model.attempts[end.pick].call).batch:
+            state, warnings = await end_line(self._desk, end.pick + 1, call, end)
+            self._heard(warnings)
+            return state
         picked = self._picked(end)
         if end.state == "settled":
             settled = await self._ledger.settle(picked, settlement(end.cost, reply=end.reply))
@@ -153,13 +165,13 @@ class LedgerMachine(RuleBasedStateMachine):
             self._together([replace(end, pick=len(self._model.attempts) - 1)])
 
     @precondition(lambda self: self._model.attempts)
-    @rule(end=ENDS)
-    def end(self, end: End) -> None:
-        """One attempt ends, or ended before."""
+    @rule(end=ENDS | SUBMITS)
+    def end(self, end: End | Submit) -> None:
+        """One attempt ends, or ended before; a batch line leaves."""
         self._together(self._fixed([end]))
 
     @precondition(lambda self: self._model.attempts)
-    @rule(acts=st.lists(RESERVES | ENDS, min_size=2, max_size=6))
+    @rule(acts=st.lists(RESERVES | SUBMITS | ENDS, min_size=2, max_size=6))
     def together(self, acts: list[Act]) -> None:
         """Several things happen at once; they are written in the order in which they were asked for."""
         self._together(self._fixed(acts))
@@ -167,13 +179,13 @@ class LedgerMachine(RuleBasedStateMachine):
     def _fixed(self, acts: list[Act]) -> list[Act]:
         """Let ends speak of attempts that were there before any of these, of those under way where they can."""
         known = range(len(self._model.attempts))
-        under_way = [index for index in known if self._model.attempts[index].state == "sent"] or known
+        under_way = [index for index in known if self._model.attempts[index].state in OPEN] or known
 
-        def pick(end: End) -> int:
+        def pick(end: End | Submit) -> int:
             among = under_way if end.of_open else known
             return among[end.pick % len(among)]
 
-        return [replace(act, pick=pick(act)) if isinstance(act, End) else act for act in acts]
+        return [act if isinstance(act, Reserve) else replace(act, pick=pick(act)) for act in acts]
 
     def _together(self, acts: list[Act]) -> None:
         async def all_of_them() -> list[str]:
@@ -200,7 +212,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self._apply(End(pick=len(self._model.attempts) - 1, state="released"))
 
     @precondition(lambda self: self._model.attempts)
-    @rule(acts=st.lists(RESERVES | ENDS, max_size=5), later=st.lists(RESERVES | ENDS, max_size=2))
+    @rule(acts=st.lists(RESERVES | SUBMITS | ENDS, max_size=5), later=st.lists(RESERVES | ENDS, max_size=2))
     def crash(self, acts: list[Act], later: list[Act]) -> None:
         """The process dies while these are written: each of the first is there whole or not at all, in order; the later are not."""
         target, acts = self._next_home(), self._fixed(acts)
@@ -290,6 +302,7 @@ class LedgerMachine(RuleBasedStateMachine):
             "attempts": attempts,
             "operations": sorted(operations),
             "windows": sorted((*name, *sums) for name, sums in model.windows().items()),
+            "lines": model.lines(),
             "journal": [(model.journal, 1, model.journal)],
             "hits": sorted((minute, count, count * 5) for minute, count in model.hits.items()),
             "fault": None,

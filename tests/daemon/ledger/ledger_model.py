@@ -48,6 +48,15 @@ class Reserve:
     digest: bytes
     bound: int | None  # nano-dollars
     allow_repeat: bool
+    batch: bool = False  # a line that waits for its batch job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submit:
+    """A batch line leaves, or left before."""
+
+    pick: int  # which of the attempts
+    of_open: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +70,12 @@ class End:
     low: int | None = None
     high: int | None = None
     reply: bytes = b""
+    early: bool = False  # of a batch line: before it has left
 
 
-Act = Reserve | End
+Act = Reserve | Submit | End
+OPEN = ("reserved", "sent", "submitted")
+YOUNG_S = 86_400
 
 
 @dataclass(kw_only=True)
@@ -77,6 +89,7 @@ class Attempt:
     cost: int | None = None
     low: int | None = None
     high: int | None = None
+    made: float = 0.0  # wall clock
 
     @property
     def spent(self) -> int:
@@ -86,7 +99,7 @@ class Attempt:
     @property
     def reserved(self) -> int:
         """What it holds."""
-        return (self.call.bound or 0) if self.state == "sent" else 0
+        return (self.call.bound or 0) if self.state in OPEN else 0
 
 
 @dataclass
@@ -103,18 +116,29 @@ class Model:
 
     def apply(self, act: Act, now: float) -> str:
         """Do what a ledger must do, and return how it must answer."""
-        outcome = self._reserve(act, now) if isinstance(act, Reserve) else self._end(act, now)
-        self.journal += outcome in {"sent", "settled", "released", "unknown"}
+        if isinstance(act, Submit):
+            outcome = self._submit(act)
+        else:
+            outcome = self._reserve(act, now) if isinstance(act, Reserve) else self._end(act, now)
+        self.journal += outcome in {*OPEN, "settled", "released", "unknown"}
         return outcome
 
-    def reopen(self) -> int:
-        """Book what was under way, as a start does; return how many that were."""
+    def reopen(self, now: float) -> tuple[int, int]:
+        """Book what was under way, as a start does, and release lines that waited too long; return how many of each."""
         left = [attempt for attempt in self.attempts if attempt.state == "sent"]
         for attempt in left:
             attempt.state, attempt.low, attempt.high = "unknown", 0, attempt.call.bound or 0
-        self.journal += len(left) + 1
+        old = [attempt for attempt in self.attempts if attempt.state == "reserved" and attempt.made <= now - YOUNG_S]
+        for attempt in old:
+            attempt.state = "released"
+        self.journal += len(left) + len(old) + 1
         self.epoch += 1
-        return len(left)
+        return len(left), len(old)
+
+    def lines(self) -> list[tuple[int, int]]:
+        """Return the attempts that are batch lines without an end, and whether each has left."""
+        waits = ("reserved", "submitted")
+        return [(number, each.state == "submitted") for number, each in enumerate(self.attempts, 1) if each.state in waits]
 
     def write_hits(self) -> None:
         """Make what was counted durable."""
@@ -154,12 +178,20 @@ class Model:
                 return "BUDGET_EXCEEDED"
         number = 1 if before is None else before.number + 1
         self.last[key] = len(self.attempts)
-        self.attempts.append(Attempt(call=call, number=number, windows=frozenset(windows)))
-        return "sent"
+        state = "reserved" if call.batch else "sent"
+        self.attempts.append(Attempt(call=call, number=number, windows=frozenset(windows), state=state, made=now))
+        return state
+
+    def _submit(self, act: Submit) -> str:
+        attempt = self.attempts[act.pick]
+        if attempt.state != "reserved":
+            return "conflict"
+        attempt.state = "submitted"
+        return "submitted"
 
     def _end(self, end: End, now: float) -> str:
         attempt = self.attempts[end.pick]
-        if attempt.state != "sent":
+        if attempt.state != source_of(attempt.call, end):
             return "conflict"
         attempt.state = end.state
         if end.state == "settled":
@@ -167,9 +199,17 @@ class Model:
             if end.reply:
                 self.replies.setdefault((attempt.call.scope, attempt.call.request_id), (end.reply, now + REPLY_TTL_S))
         elif end.state == "unknown":
-            attempt.low = end.low or 0
-            attempt.high = (attempt.call.bound or 0) if end.high is None else end.high
+            told = not attempt.call.batch  # of a line nobody knows more than its bound
+            attempt.low = (end.low or 0) if told else 0
+            attempt.high = end.high if told and end.high is not None else attempt.call.bound or 0
         return end.state
+
+
+def source_of(call: Reserve, end: End) -> str:
+    """Return the state that an end leaves: of batch lines, only a release may come before they have left."""
+    if not call.batch:
+        return "sent"
+    return "reserved" if end.early and end.state == "released" else "submitted"
 
 
 def matches(limit: Limit, call: Reserve) -> bool:

@@ -3,13 +3,18 @@
 import asyncio
 import random
 from contextlib import aclosing
+from decimal import Decimal
 
 import pytest
 from aigend.errors import DomainError, Reason
 from aigend.ledger import store
 from aigend.ledger.alert_rows import AlertKind
 from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.entries_store import EntriesQuery
+from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.reprice import Repricer
 from aigend.ledger.verify import verify
+from aigend.types import Route
 
 from tests.daemon.ledger.ledger_calls import NOW, budget, intent, opened, rows, settlement
 from tests.fakes import FakeClock
@@ -166,15 +171,64 @@ async def test_each_threshold_is_one_alert_a_window(tmp_path):
         assert [alert.percent for alert in older] == [75]
 
 
+async def test_repricing_that_passes_a_threshold_tells_it(tmp_path):
+    """Costs that become known, or larger, by computing them anew are told like spending, each threshold once."""
+    heard, prices = [], [PriceEntry(id="now", input=Decimal(50), output=Decimal(50))]
+    async with opened(tmp_path, budget("mine", 1_000_000, action="warn")) as ledger:
+        ledger.budgets.alerts.listeners.append(heard.append)
+        unpriced = await ledger.reserve(intent("r1", bound=None))
+        await ledger.settle(unpriced, settlement(None))
+        repricer = Repricer(ledger, price_of=lambda *_: prices[-1])
+        await repricer.run(EntriesQuery(scope="me"), validate_only=True)
+        await ledger.budgets.alerts.finish()
+        assert heard == []
+        await repricer.run(EntriesQuery(scope="me"), validate_only=False)
+        await ledger.budgets.alerts.finish()
+        assert [alert.percent for alert in heard] == [50]
+        assert ledger.budget_status(NOW)[0].spent_nanos == 500_000
+        prices.append(PriceEntry(id="later", input=Decimal(90), output=Decimal(90)))
+        await repricer.run(EntriesQuery(scope="me"), validate_only=False)
+        await repricer.run(EntriesQuery(scope="me"), validate_only=False)
+        await ledger.budgets.alerts.finish()
+        assert [alert.percent for alert in heard] == [50, 75, 90]
+        assert verify(ledger.path) == ()
+
+
+async def test_corrections_are_counted_beside_costs(tmp_path):
+    """What repricing adds or takes away stands by route, so that metrics can say it."""
+    price = PriceEntry(id="now", input=Decimal(50), output=Decimal(50))
+    async with opened(tmp_path) as ledger:
+        await ledger.settle(await ledger.reserve(intent("r1", bound=600_000)), settlement(600_000))
+        await Repricer(ledger, price_of=lambda *_: price).run(EntriesQuery(scope="me"), validate_only=False)
+        assert ledger.corrected_nanos == {Route("p", "m"): -100_000}
+
+
 async def test_forecast_says_where_the_window_ends(tmp_path):
-    """At a quarter of the day with a quarter of the limit spent, the day ends at the limit."""
-    clock = FakeClock(NOW + 21_600)
-    async with opened(tmp_path, budget("mine", 4_000), clock=clock) as ledger:
+    """Two calls in the last hour, at noon: eleven hours and a half like it follow, and the limit is reached after three of them."""
+    clock = FakeClock(NOW + 43_200)
+    async with opened(tmp_path, budget("mine", 8_000), clock=clock) as ledger:
         await spend(ledger, "r1")
+        clock.advance(1_800)
         await spend(ledger, "r2")
         (view,) = await ledger.budgets.views("mine")
         assert view.forecast is not None
-        assert (view.forecast.spent_nanos, view.forecast.limit_time) == (8_000, NOW + 43_200)
+        assert (view.forecast.spent_nanos, view.forecast.limit_time) == (25_000, NOW + 45_000 + 3 * 3_600)
+
+
+@pytest.mark.parametrize(("period", "stretch"), [("daily", 3_600), ("weekly", 86_400), ("monthly", 86_400)])
+async def test_forecast_goes_by_the_present_rate(tmp_path, period, stretch):
+    """A burst counts for an hour of a day and a day of longer windows; when it is past, the window ends at what is spent."""
+    clock = FakeClock(NOW + 43_200)
+    async with opened(tmp_path, budget("mine", 1_000_000, period=period), clock=clock) as ledger:
+        await spend(ledger, "r1")
+        clock.advance(stretch - 1)
+        (view,) = await ledger.budgets.views("mine")
+        assert view.forecast is not None
+        assert view.forecast.spent_nanos > 1_000
+        clock.advance(2)
+        (view,) = await ledger.budgets.views("mine")
+        assert view.forecast is not None
+        assert (view.forecast.spent_nanos, view.forecast.limit_time) == (1_000, None)
 
 
 @pytest.mark.parametrize("seed", range(20))

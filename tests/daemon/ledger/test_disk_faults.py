@@ -15,6 +15,7 @@ from aigend.errors import DomainError, Reason
 from aigend.ledger import footprint, replies, schema
 from aigend.ledger.hits import HitKey
 from aigend.ledger.verify import verify
+from aigend.storage.deferring import DeferringConnection
 from aigend.storage.files import StorageRefused
 from aigend.types import CacheOutcome, SavingsCause
 
@@ -32,7 +33,7 @@ def storage_error(code: int) -> sqlite3.OperationalError:
     return error
 
 
-class FailingConnection(sqlite3.Connection):
+class FailingConnection(DeferringConnection):
     """A connection whose COMMIT fails as long, or as often, as the test says so."""
 
     failure: int | None = None
@@ -53,7 +54,7 @@ def failing(monkeypatch):
     connect = sqlite3.connect
 
     def open_failing(path):
-        monkeypatch.setattr(sqlite3, "connect", lambda *args, **rest: connect(*args, factory=FailingConnection, **rest))
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **rest: connect(*args, **(rest | {"factory": FailingConnection})))
         made = schema.connect_writer(path)
         monkeypatch.setattr(sqlite3, "connect", connect)
         return made

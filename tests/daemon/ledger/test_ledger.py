@@ -167,6 +167,25 @@ async def test_caller_cancelled_while_reserving_holds_nothing(tmp_path):
         assert verify(ledger.path) == ()
 
 
+async def test_caller_cancelled_as_its_reservation_becomes_durable_holds_nothing(tmp_path, monkeypatch):
+    """Between the commit and the caller's waking nothing is lost either."""
+    async with opened(tmp_path, budget()) as ledger:
+        task = asyncio.create_task(ledger.reserve(intent()))
+        apply = ledger._apply
+
+        def cancel_then(*change):
+            apply(*change)
+            monkeypatch.undo()
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+        monkeypatch.setattr(ledger, "_apply", cancel_then)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await ledger.reserve(intent("r2", bound=0))  # the writer works in order
+        assert await rows(ledger, "SELECT state FROM attempt ORDER BY id") == [("released",), ("sent",)]
+        assert counters(ledger) == (0, 0)
+
+
 async def test_caller_cancelled_while_its_reservation_is_refused(tmp_path):
     """There is nothing to give back where nothing was held."""
     async with opened(tmp_path, budget(limit_nanos=10)) as ledger:

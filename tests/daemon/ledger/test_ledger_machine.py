@@ -25,7 +25,8 @@ def test_sequences_agree_with_the_model() -> None:
     """Random calls, ends, hits, clock jumps, restarts and crashes leave exactly what a plain model says."""
     counts = run_sequences(SEQUENCES)
     assert counts["sequences"] >= SEQUENCES
-    assert min(counts[name] for name in ("sent", "settled", "released", "unknown", "conflict", "crashes")) > 0
+    kinds = ("sent", "reserved", "submitted", "settled", "released", "unknown", "conflict", "crashes")
+    assert min(counts[name] for name in kinds) > 0
 
 
 def test_control_without_guard_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

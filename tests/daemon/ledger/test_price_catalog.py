@@ -137,6 +137,24 @@ def test_batch_and_fees_of_published_prices(catalog):
     assert catalog.lookup("perplexity", "sonar", NOW).request_fee == Decimal("0.012")
 
 
+def test_cheaper_processing_has_published_prices(catalog):
+    """The flex tier has rates of its own, and what it does not replace is the ordinary rate."""
+    price = catalog.lookup("openai", "gpt-5", NOW)
+    assert (price.flex.input, price.flex.output) == (Decimal("0.625"), Decimal(5))
+    assert price.flex.id == f"{price.id}#flex"
+    assert catalog.lookup("openai", "gpt-4o", NOW).flex is None
+
+
+def test_cheaper_processing_has_its_own_days(catalog):
+    """A batch or flex price that is announced for later does not hold before its day, nor before the first of them."""
+    days = {day: datetime(*day, tzinfo=UTC).timestamp() for day in ((2026, 10, 1), (2026, 11, 21), (2027, 1, 2))}
+    prices = {day: catalog.lookup("google", "gemini-3.8-flash-tts", at) for day, at in days.items()}
+    assert [price.input for price in prices.values()] == [Decimal("0.5"), Decimal("0.5"), Decimal(1)]
+    batches = [price.batch.input if price.batch else None for price in prices.values()]
+    assert batches == [None, Decimal("0.25"), Decimal("0.5")]
+    assert [price.flex.input if price.flex else None for price in prices.values()] == batches
+
+
 def test_old_price_warns(catalog):
     """A price that was checked more than 30 days ago warns; a younger one and none do not."""
     old = bundled_prices().models["openai", "gpt-4o"][0]

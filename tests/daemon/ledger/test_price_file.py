@@ -22,6 +22,7 @@ providers:
         cache_write_5m: 3.75
         cache_write_1h: 6
         batch: {input: 1.5, output: 7.5}
+        flex: {input: 2, output: 8}
         tiers:
           - {above: 500000, input: 9}
           - {above: 200000, input: 6, output: 22.5}
@@ -46,6 +47,8 @@ def test_file_with_everything_is_read():
     assert (second.request_fee, second.search_fee) == (Decimal("0.005"), Decimal("0.01"))
     assert second.batch is not None
     assert (second.batch.input, second.batch.output) == (Decimal("1.5"), Decimal("7.5"))
+    assert second.flex is not None
+    assert (second.flex.input, second.flex.id) == (Decimal(2), f"{second.id}#flex")
     assert second.valid_from == datetime(2026, 6, 1, tzinfo=UTC).timestamp()
     assert (second.source, str(second.checked_on)) == ("their page", "2026-10-30")
     assert second.id == "prices.yaml@3:anthropic/claude-x@2026-06-01"

@@ -1,10 +1,11 @@
 """What was saved, and why."""
 
+from dataclasses import replace
 from decimal import Decimal
 
-from aigend.ledger.pricing import PriceEntry, cost_nanos
+from aigend.ledger.pricing import PriceEntry, cost_nanos, price_of
 from aigend.ledger.savings import saved_by_answer, savings_of
-from aigend.types import CacheOutcome, Cost, CostBasis, SavingsCause, TokenUsage
+from aigend.types import CacheOutcome, Cost, CostBasis, Processing, SavingsCause, TokenUsage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,27 @@ def test_cost_and_saving_make_the_price_without_cache(usage):
     saved = savings_of(usage, PRICE).get(SavingsCause.PROMPT_CACHE, 0)
     plain = TokenUsage(input=usage.total_input, output=usage.output)
     assert cost_nanos(usage, PRICE) + saved == cost_nanos(plain, PRICE)
+
+
+@given(
+    usage=st.builds(TokenUsage, input=COUNTS, cache_read=COUNTS, cache_write_5m=COUNTS, output=COUNTS),
+    processing=st.sampled_from(Processing),
+)
+def test_cost_and_savings_make_the_ordinary_price_without_cache(usage, processing):
+    """Whichever of the provider's prices applied: paid plus saved is the ordinary price of uncached input, cause by cause."""
+    half = {name: getattr(PRICE, name) / 2 for name in ("input", "cache_read", "cache_write_5m", "cache_write_1h", "output")}
+    price = replace(PRICE, batch=PriceEntry(**half), flex=PriceEntry(**half))
+    plain = TokenUsage(input=usage.total_input, output=usage.output)
+    savings = savings_of(usage, price, processing)
+    assert cost_nanos(usage, price_of(price, processing)) + sum(savings.values()) == cost_nanos(plain, price)
+    assert (SavingsCause.BATCH in savings) is (processing is not Processing.STANDARD)
+
+
+def test_without_a_cheaper_price_nothing_is_claimed():
+    """A batch job or flex call whose price is not known is priced, and saves, as an ordinary call."""
+    usage = TokenUsage(input=5, output=7)
+    assert savings_of(usage, PRICE, Processing.BATCH) == savings_of(usage, PRICE, Processing.FLEX) == {}
+    assert price_of(PRICE, Processing.BATCH) is PRICE
 
 
 def test_free_answers_save_what_they_cost_once():

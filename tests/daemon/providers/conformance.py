@@ -96,6 +96,9 @@ REFUSED = {  # what a format can't say, and the field that is named before anyth
     ("openai-responses", "stop_sequence"): "stop_sequences",
     ("openai-responses", "thinking_of_another_provider"): f"{_THOUGHT}.signature",
     ("anthropic", "json_object"): "response_format.type",
+    ("anthropic", "flex"): "lane",
+    ("anthropic", "flex_served_otherwise"): "lane",
+    ("anthropic", "flex_without_room"): "lane",
     ("anthropic", "seed"): "seed",
     ("anthropic", "temperature_above_one"): "temperature",
     ("anthropic", "thinking_of_another_provider"): f"{_THOUGHT}.signature",
@@ -103,6 +106,9 @@ REFUSED = {  # what a format can't say, and the field that is named before anyth
     ("perplexity", "document_bytes"): "messages[0].parts[1].document",
     ("perplexity", "document_by_address"): "messages[0].parts[1].document",
     ("perplexity", "json_object"): "response_format.type",
+    ("perplexity", "flex"): "lane",
+    ("perplexity", "flex_served_otherwise"): "lane",
+    ("perplexity", "flex_without_room"): "lane",
     ("perplexity", "seed"): "seed",
     ("perplexity", "stop_sequence"): "stop_sequences",
     ("perplexity", "thinking_goes_back"): _THOUGHT,
@@ -113,12 +119,19 @@ REFUSED = {  # what a format can't say, and the field that is named before anyth
     ("sonar", "document_bytes"): "messages[0].parts[1].document",
     ("sonar", "document_by_address"): "messages[0].parts[1].document.url",
     ("sonar", "json_object"): "response_format.type",
+    ("sonar", "flex"): "lane",
+    ("sonar", "flex_served_otherwise"): "lane",
+    ("sonar", "flex_without_room"): "lane",
     ("sonar", "seed"): "seed",
     ("sonar", "thinking_goes_back"): _THOUGHT,
     ("sonar", "thinking_of_another_provider"): _THOUGHT,
     ("sonar", "tool_named"): "tool_choice",
 }
 UNNOTICED = {  # of these, what the emulated provider would take without a word, or the adapter would drop
+    ("anthropic", "flex_served_otherwise"),
+    ("anthropic", "flex_without_room"),
+    ("perplexity", "flex_served_otherwise"),
+    ("sonar", "flex_served_otherwise"),
     ("openai", "thinking_goes_back"),
     ("openai", "thinking_of_another_provider"),
     ("perplexity", "document_bytes"),
@@ -220,7 +233,9 @@ class Bench:
 
     def connect(self, base_url: str = "", *, answer_bytes: int = ANSWER_BYTES) -> Provider:
         """Return the adapter, pointed at an address; without one at the emulator."""
-        settings = ProviderSettings(adapter=self.adapter, base_url=base_url or self.address, api_key=SecretStr(KEY))
+        settings = ProviderSettings(
+            adapter=self.adapter, base_url=base_url or self.address, api_key=SecretStr(KEY), service_tiers="send"
+        )
         made = self.manners.module.connect(NAME, settings, answer_bytes=answer_bytes)
         self._connected.append(made)
         return made

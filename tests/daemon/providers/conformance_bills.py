@@ -4,11 +4,48 @@ import json
 
 import pytest
 from aigend.errors import DomainError, Reason
-from aigend.types import CacheMark, FinishReason, Part, PartPlace, PromptCachePlan, Text, Tool
+from aigend.providers.port import FaultKind
+from aigend.types import CacheMark, FinishReason, Lane, Part, PartPlace, Processing, PromptCachePlan, Text, Tool
 
 from tests.daemon.providers.conformance import BOTH, NAME, Bench, case, text_of
 
 LONG = "stable words of a handbook " * 400  # 2,700 tokens
+
+
+# Tiers
+
+
+@case
+async def flex(bench: Bench) -> None:
+    """Lane FLEX goes at the cheaper tier, the answer says that it did, and it is the same answer as any other."""
+    for stream in BOTH:
+        reply = await bench.ask("wait for room", lane=Lane.FLEX, stream=stream)
+        assert reply.processing is Processing.FLEX
+        assert bench.emulator.charges()[-1]["processing"] == "flex"
+        ordinary = await bench.ask("wait for room", stream=stream)
+        assert ordinary.processing is Processing.STANDARD
+        assert bench.emulator.charges()[-1]["processing"] == "standard"
+        assert text_of(reply) == text_of(ordinary)
+
+
+@case
+async def flex_served_otherwise(bench: Bench) -> None:
+    """What counts is the tier that served, not the one that was asked for."""
+    for stream in BOTH:
+        bench.emulator.script({"tier": "default"})
+        reply = await bench.ask(lane=Lane.FLEX, stream=stream)
+        assert reply.processing is Processing.STANDARD
+        assert bench.emulator.charges()[-1]["processing"] == "standard"
+
+
+@case
+async def flex_without_room(bench: Bench) -> None:
+    """A cheaper tier without room is a rate limit that costs nothing."""
+    for stream in BOTH:
+        bench.emulator.script({"status": 429, "code": "resource_unavailable"})
+        fault = await bench.fault(lane=Lane.FLEX, stream=stream)
+        assert (fault.kind, fault.code) == (FaultKind.RATE_LIMITED, "resource_unavailable")
+    assert bench.emulator.charges() == []
 
 
 # Settings

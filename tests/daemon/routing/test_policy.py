@@ -7,7 +7,7 @@ from aigend.config import Settings, SettingsError, load_settings
 from aigend.errors import DomainError, Reason
 from aigend.routing import policy as policies
 from aigend.routing.catalog import Catalog, Model, build_catalog
-from aigend.routing.policy import ServicePolicy, build_policies, find_policy
+from aigend.routing.policy import ServicePolicy, build_policies, check_downgrades, find_policy
 from aigend.types import Capability, ModelTier, Normalization, Strategy
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -117,6 +117,27 @@ def test_all_services_are_checked_at_once() -> None:
     with pytest.raises(SettingsError) as refused:
         build_policies(settings, _catalog(settings))
     assert [problem.key for problem in refused.value.problems] == ["services.a.default_model", "services.b.default_model"]
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("gpt4o", "budgets.1.downgrade_to 'gpt4o' is not in the catalog (did you mean gpt-4o"),
+        ("claude-sonnet-4-5", "budgets.1.downgrade_to is 'claude-sonnet-4-5'; allowed: openai/"),
+        ("openai/a b", "without spaces"),
+    ],
+)
+def test_a_downgrade_that_cannot_be_is_refused_at_load(model: str, says: str) -> None:
+    """A budget whose cheaper model is not known, or not configured, is named by its place, with what is allowed."""
+    common = {"period": "daily", "limit_usd": "1", "action": "downgrade"}
+    budgets = [{"name": "fine", "downgrade_to": "gpt-4o-mini", **common}, {"name": "b", "downgrade_to": model, **common}]
+    settings = Settings(budgets=budgets)
+    with pytest.raises(SettingsError) as caught:
+        check_downgrades(settings, build_catalog(settings, configured=["openai"]))
+    assert [problem.key for problem in caught.value.problems] == ["budgets.1.downgrade_to"]
+    assert says in str(caught.value)
+    fine = Settings(budgets=budgets[:1])
+    check_downgrades(fine, build_catalog(fine, configured=["openai"]))
 
 
 def test_an_unknown_service_has_no_policy() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 from aigen.v1 import (
+    batch_job_pb2_grpc,
     budget_pb2_grpc,
     cache_pb2_grpc,
     completion_pb2,
@@ -17,21 +18,27 @@ from aigen.v1 import (
     model_pb2_grpc,
     usage_pb2_grpc,
 )
+from aigend.completion.batch_jobs import BatchJobs
 from aigend.config import FlatSetting
 from aigend.ledger.price_refresh import PriceRefresher
 from aigend.ledger.published_prices import PublishedPrices
 from aigend.rpc.answer_codec import WireCodec
+from aigend.rpc.batch_job import BatchJobServicer
 from aigend.rpc.budget import BudgetServicer
 from aigend.rpc.cache import CacheServicer
 from aigend.rpc.completion import CompletionServicer
 from aigend.rpc.corrections import CorrectionServicer
 from aigend.rpc.daemon import DaemonServicer, DaemonState, ProviderReport, StatusReport
+from aigend.rpc.doctor import DoctorServicer
+from aigend.rpc.explain import ExplainServicer
 from aigend.rpc.listener import Listener
 from aigend.rpc.model import ModelServicer
 from aigend.rpc.prices import PriceServicer
 from aigend.rpc.report import ReportServicer
+from aigend.rpc.request import reread_request
 from aigend.rpc.usage import UsageServicer
 from aigend.rpc.watch import WatchServicer
+from aigend.scheduling.decisions import Decisions
 from aigend.telemetry.tracing import Tracer
 from google.rpc import error_details_pb2, status_pb2
 
@@ -91,6 +98,7 @@ class Served:
     daemon: daemon_pb2_grpc.DaemonServiceStub
     tracer: Tracer
     budget: budget_pb2_grpc.BudgetServiceStub
+    batch_job: batch_job_pb2_grpc.BatchJobServiceStub
 
 
 @asynccontextmanager
@@ -105,12 +113,24 @@ async def served(folder: Path, **changes) -> AsyncIterator[Served]:
         refresher = PriceRefresher(
             PublishedPrices(), prices=lambda: snapshot().prices, settings=lambda: snapshot().settings.prices, clock=house.clock
         )
+        jobs = BatchJobs(
+            ledger=house.ledger,
+            complete=house.engine.complete,
+            cancel_line=house.deferred.cancel,
+            read_request=reread_request,
+            snapshot=snapshot,
+            clock=house.clock,
+        )
+        await jobs.start()
         listener = Listener(
+            batch_job=BatchJobServicer(jobs, snapshot, clock=house.clock),
             completion=CompletionServicer(house.engine, meter=house.meter, tracer=tracer, clock=house.clock),
-            cache=CacheServicer(house.cache, WireCodec(), snapshot),
+            cache=CacheServicer(house.cache, WireCodec(), snapshot=snapshot, decisions=Decisions()),
             usage=UsageServicer(house.ledger, snapshot, clock=house.clock),
             corrections=CorrectionServicer(house.ledger, snapshot, clock=house.clock),
             reports=ReportServicer(house.ledger, snapshot, clock=house.clock),
+            doctor=DoctorServicer(house.ledger, snapshot, clock=house.clock, decisions=Decisions()),
+            explain=ExplainServicer(house.ledger, snapshot, refusals=house.engine.refusals, decisions=Decisions()),
             watch=WatchServicer(house.ledger, load=lambda: (2, 1), draining=lambda: house.engine.draining, clock=house.clock),
             prices=PriceServicer(snapshot, refresh=refresher.refresh, clock=house.clock),
             budget=BudgetServicer(house.ledger.budgets, snapshot),
@@ -133,8 +153,10 @@ async def served(folder: Path, **changes) -> AsyncIterator[Served]:
                 daemon_pb2_grpc.DaemonServiceStub(channel),
                 tracer,
                 budget_pb2_grpc.BudgetServiceStub(channel),
+                batch_job_pb2_grpc.BatchJobServiceStub(channel),
             )
         await listener.stop(0)
+        await jobs.close()
 
 
 def asked(prompt: str = "a question", **fields) -> completion_pb2.CompleteRequest:

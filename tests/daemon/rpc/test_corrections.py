@@ -1,10 +1,13 @@
 """Corrections over a real server: calls of elsewhere, unknown outcomes, other prices, exports and reports."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aigen.v1 import model_pb2, usage_pb2
+from aigen.v1 import message_pb2, model_pb2, usage_pb2
+from aigend.ledger.price_catalog import PriceCatalog
+from aigend.ledger.published_prices import PublishedPrices
 from aigend.ledger.verify import verify
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -100,7 +103,7 @@ class TestReconcile:
         entry_id = await unknown_entry(front)
         request = usage_pb2.SettleLedgerEntryRequest(entry_id=entry_id, cost_usd_nanos=7, note="invoice 3")
         entry = (await front.usage.SettleLedgerEntry(request)).entry
-        assert (entry.state, entry.cost_usd_nanos) == (usage_pb2.ATTEMPT_STATE_SETTLED, 7)
+        assert (entry.state, entry.cost_usd_nanos) == (message_pb2.ATTEMPT_STATE_SETTLED, 7)
         assert "reconciled" in entry.flags
         assert (await failure(front.usage.SettleLedgerEntry(request))).metadata["field"] == "entry_id"
         totals = (await front.usage.GetStats(usage_pb2.GetStatsRequest())).totals
@@ -121,7 +124,7 @@ class TestReconcile:
         """Nothing is booked any more, and the id may be tried again."""
         entry_id = await unknown_entry(front)
         entry = (await front.usage.ReleaseLedgerEntry(usage_pb2.ReleaseLedgerEntryRequest(entry_id=entry_id))).entry
-        assert (entry.state, entry.cost_usd_nanos) == (usage_pb2.ATTEMPT_STATE_RELEASED, 0)
+        assert (entry.state, entry.cost_usd_nanos) == (message_pb2.ATTEMPT_STATE_RELEASED, 0)
         assert front.house.ledger.known("local", "lost").state == "released"
         assert verify(front.house.ledger.path) == ()
 
@@ -171,6 +174,14 @@ class TestReprice:
         assert totals.cost_usd_nanos == 9 + dry.after_usd_nanos
         assert verify(ledger.path) == ()
 
+    async def test_a_call_of_a_batch_job_stays_one(self, front: Served) -> None:
+        """What was priced at the batch price is priced so again, with nothing changed."""
+        told_of = told(provider="one", model="model-1", batch=True)
+        entry = (await front.usage.RecordUsage(told_of)).entry
+        assert entry.price_entry_id.endswith("#batch")
+        found = await front.usage.RepriceLedger(usage_pb2.RepriceLedgerRequest())
+        assert (found.examined_count, found.changed_count) == (1, 0)
+
     async def test_model_without_a_price_is_counted(self, front: Served) -> None:
         """Where no price is known, the entry stays without."""
         await front.usage.RecordUsage(told(provider="nobody", model="nothing"))
@@ -190,7 +201,7 @@ class TestTelling:
         ids = [entry.request_id for page in pages for entry in page.entries]
         assert [len(page.entries) for page in pages] == [2, 2, 1]
         assert sorted(ids) == [f"call-{number}" for number in range(5)]
-        settled = usage_pb2.ExportLedgerRequest(states=[usage_pb2.ATTEMPT_STATE_UNKNOWN])
+        settled = usage_pb2.ExportLedgerRequest(states=[message_pb2.ATTEMPT_STATE_UNKNOWN])
         assert [len(page.entries) async for page in front.usage.ExportLedger(settled)] == [0]
 
     async def test_report_adds_up(self, front: Served) -> None:
@@ -226,8 +237,14 @@ class TestTelling:
         assert (await failure(front.usage.GenerateReport(usage_pb2.GenerateReportRequest(**fields)))).metadata["field"] == field
 
     async def test_prices_are_listed_with_the_one_in_force(self, front: Served) -> None:
-        """Models of the catalog are listed with what is known of their prices."""
+        """Models of the catalog are listed with what is published of their prices, the cheaper ways to call them included."""
+        snapshot = front.house.engine.snapshot
+        front.house.engine.swap(replace(snapshot, prices=PriceCatalog(user=None, published=PublishedPrices())))
         listed = (await front.model.ListPrices(model_pb2.ListPricesRequest(page_size=1_000))).prices
         models = {(price.provider, price.model) for price in listed}
         assert len([price for price in listed if price.in_force]) <= len(models)
         assert all(price.price.price_entry_id for price in listed)
+        assert any(price.HasField("batch") for price in listed)
+        flex = [price for price in listed if price.HasField("flex")]
+        assert all(price.flex.price_entry_id.endswith("#flex") for price in flex)
+        assert flex

@@ -9,6 +9,7 @@ import pytest
 from aigen.v1 import cache_pb2, cache_pb2_grpc, usage_pb2, usage_pb2_grpc
 from aigend.assembly import make_listener
 from aigend.clock import SystemClock
+from aigend.scheduling.decisions import DecisionRow
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.serving import MODEL, House
@@ -50,6 +51,22 @@ async def test_entry_is_shown_with_its_answer(used: House):
         with pytest.raises(grpc.aio.AioRpcError) as met:
             await cache_pb2_grpc.CacheServiceStub(channel).GetCacheEntry(cache_pb2.GetCacheEntryRequest(key=b"short"))
         assert met.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_prefix_decisions_are_listed_latest_first_in_pages(house: House):
+    """Pages join to the whole list of the caller's scope; filters narrow it, and a bad page size is refused."""
+    decisions = house.daemon._parts.prompts.decisions
+    usual = {"time": 1.0, "decision": "adaptive", "prefix": "ab", "tokens": 5, "mark_count": 1, "ttl_s": 300, "reason": "why"}
+    usual |= {"provider": "anthropic", "model": "m", "premium_nanos": 2, "expected_gain_nanos": 7}
+    for number, (scope, service) in enumerate([("local", "a"), ("local", "b"), ("other", "b"), ("local", "b")], 1):
+        decisions.add(DecisionRow(number=number, scope=scope, service=service, request_id=f"r{number}", **usual))
+    listed = await _all(house.client.prefix_decisions(page_size=1))
+    assert [decision.request_id for decision in listed] == ["r4", "r2", "r1"]
+    assert (listed[0].ttl_seconds, listed[0].expected_gain_usd_nanos, listed[0].reason) == (300, 7, "why")
+    assert [decision.request_id for decision in await _all(house.client.prefix_decisions(service="b"))] == ["r4", "r2"]
+    assert await _all(house.client.prefix_decisions(model="another")) == []
+    with pytest.raises(aigen.InvalidRequest):
+        await _all(house.client.prefix_decisions(page_size=-1))
 
 
 async def test_cache_statistics(used: House):

@@ -145,9 +145,9 @@ class TestUsage:
             "id",
             response.cost_usd_nanos,
         )
-        assert settled.state == usage_pb2.ATTEMPT_STATE_SETTLED
+        assert settled.state == message_pb2.ATTEMPT_STATE_SETTLED
         assert settled.usage.input_tokens == 10
-        assert (released.state, released.reserved_usd_nanos) == (usage_pb2.ATTEMPT_STATE_RELEASED, 0)
+        assert (released.state, released.reserved_usd_nanos) == (message_pb2.ATTEMPT_STATE_RELEASED, 0)
         assert released.HasField("cost_usd_nanos")
         assert (released.cost_usd_nanos, released.cost_basis) == (0, completion_pb2.COST_BASIS_UNSPECIFIED)
 
@@ -155,7 +155,7 @@ class TestUsage:
         """An attempt whose outcome is unknown shows what is held and no cost."""
         front.house.one.will(ProviderFault(FaultKind.RESET, "reset", provider="one"))
         await failure(front.completion.Complete(asked()))
-        request = usage_pb2.ListLedgerEntriesRequest(states=[usage_pb2.ATTEMPT_STATE_UNKNOWN])
+        request = usage_pb2.ListLedgerEntriesRequest(states=[message_pb2.ATTEMPT_STATE_UNKNOWN])
         (entry,) = (await front.usage.ListLedgerEntries(request)).entries
         assert entry.reserved_usd_nanos > 0
         assert not entry.HasField("cost_usd_nanos")

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from aigend.scheduling.marking import LOOKBACK_BLOCKS, Always, Marking, Never, SecondSight, Sights
+from aigend.scheduling.marking import LOOKBACK_BLOCKS, Always, Marking, Never, SecondSight, Sights, Terms
+from aigend.scheduling.prefix_tree import PrefixTree
 from aigend.scheduling.prefixes import Prefix, Prefixes
-from aigend.types import PartPlace, TokenUsage
+from aigend.types import PartPlace
 
 TTL_S = 300
 
@@ -22,17 +23,17 @@ GOING_ON = Prefixes(stable=(TOOLS, SYSTEM), earlier=(FIRST,), turn=SECOND)
 
 def decided(marking: Marking, prefixes: Prefixes, *, now: float = 0.0, owner: str = "me", ttl_s: int = TTL_S) -> tuple[Prefix, ...]:
     """Return what is marked; a reason is always given."""
-    decision = marking.decide(prefixes, owner=owner, ttl_s=ttl_s, now=now)
+    decision = marking.decide(prefixes, Terms(owner=owner, ttl_s=ttl_s), now=now)
     assert decision.reason
-    return decision.marks
+    assert all(mark.ttl_s == ttl_s for mark in decision.marks)
+    return tuple(mark.prefix for mark in decision.marks)
 
 
 @pytest.mark.parametrize("marking", [Never(), Always(), SecondSight(Sights())])
-def test_every_way_to_decide_takes_outcomes_and_remembers_no_question(marking: Marking) -> None:
-    """A question alone changes nothing, and an outcome can be told."""
+def test_no_way_to_decide_remembers_the_question(marking: Marking) -> None:
+    """A question alone changes nothing, and of nothing nothing is marked."""
     first = decided(marking, OPENING)
     assert decided(marking, OPENING) == first
-    marking.observe(FIRST, TokenUsage(cache_read=5), owner="me", now=1.0)
     assert decided(marking, Prefixes()) == ()
 
 
@@ -62,12 +63,16 @@ def test_second_sight_marks_the_last_turn_of_a_conversation_that_goes_on() -> No
     assert decided(SecondSight(sights), OPENING) == (FIRST,)  # the very same again
 
 
-@pytest.mark.parametrize(("age_s", "ttl_s", "marked"), [(300, 300, True), (301, 300, False), (301, 3_600, True)])
-def test_second_sight_forgets_what_the_provider_would_have(age_s: float, ttl_s: int, *, marked: bool) -> None:
-    """What comes again later than it would have been kept does not pay."""
-    sights = Sights()
-    sights.note((SYSTEM,), owner="me", now=50.0)
-    assert bool(decided(SecondSight(sights), OPENING, now=50.0 + age_s, ttl_s=ttl_s)) is marked
+def test_second_sight_marks_as_far_as_requests_began_alike() -> None:
+    """Where a request is one message of many parts, it is marked up to the part where it leaves what was sent before."""
+    tree = PrefixTree()
+    parts = tuple(prefix(f"part{number:02}", number) for number in range(1, 5))
+    other = (*parts[:3], prefix("another", 4))
+    marking = SecondSight(Sights(), tree)
+    assert decided(marking, Prefixes(every=parts, turn=parts[-1])) == ()
+    tree.grow("me", parts, ())
+    assert decided(marking, Prefixes(every=other, turn=other[-1])) == (parts[2],)
+    assert decided(marking, Prefixes(every=other, turn=other[-1]), owner="you") == ()
 
 
 def test_sights_of_one_owner_are_not_told_to_another() -> None:
@@ -75,13 +80,6 @@ def test_sights_of_one_owner_are_not_told_to_another() -> None:
     sights = Sights()
     sights.note((SYSTEM,), owner="me", now=0.0)
     assert decided(SecondSight(sights), OPENING, owner="you") == ()
-
-
-def test_outcome_counts_as_a_sight() -> None:
-    """The time in which a prefix is worth marking begins when the call ended."""
-    marking = SecondSight(Sights())
-    marking.observe(SYSTEM, TokenUsage(), owner="me", now=100.0)
-    assert decided(marking, OPENING, now=400.0) == (SYSTEM,)
 
 
 @pytest.mark.parametrize("always", [True, False])

@@ -22,6 +22,19 @@ async def test_first_leads_and_the_rest_follow() -> None:
     assert table.board("other")[1]
 
 
+async def test_other_flights_may_be_joined_and_are_never_started() -> None:
+    """A flight that may be joined as well is joined where there is one; a new flight stands under the caller's own key."""
+    table = Table(buffer_bytes=100)
+    own, leads = table.board("slow", also=("quick",))
+    assert leads
+    quick, leads = table.board("quick")
+    assert leads
+    assert table.board("slow", also=("quick",)) == (own, False)
+    table.leave(own)
+    assert table.board("slow", also=("quick",)) == (quick, False)
+    assert table.board(None, also=("quick",))[1]
+
+
 async def test_flight_without_key_is_joined_by_nobody() -> None:
     """A call that shares with nobody always leads."""
     table = Table(buffer_bytes=100)

@@ -86,6 +86,61 @@ async def test_what_arrives_during_a_commit_is_one_group(writer):
     assert writer.operation_count == 51
 
 
+async def test_what_comes_before_the_commit_goes_with_it(writer):
+    """Operations that come while a group is being written are part of it, also those that come while those are written."""
+    begun, gate = threading.Event(), threading.Event()
+    first = writer.submit(lambda connection: (begun.set(), gate.wait(5)))
+    await asyncio.to_thread(begun.wait, 5)
+    again: list[asyncio.Future[int]] = []
+    loop = asyncio.get_running_loop()
+
+    def second(connection):
+        asyncio.run_coroutine_threadsafe(one_more(), loop).result(5)
+        return put("b")(connection)
+
+    async def one_more():
+        again.append(writer.submit(put("c")))
+
+    waiting = writer.submit(second)
+    gate.set()
+    await asyncio.gather(first, waiting)
+    await again[0]
+    assert (writer.group_count, writer.operation_count) == (1, 3)
+
+
+async def test_what_has_no_room_beside_a_group_is_the_next_one(promising, tmp_path):
+    """An operation that would need more of the log than there is waits for the next group, which asks the disk for it."""
+    begun, gate = threading.Event(), threading.Event()
+    first = promising.submit(lambda connection: (begun.set(), gate.wait(5)))
+    await asyncio.to_thread(begun.wait, 5)
+    large = promising.submit(put("large"), size=3_000_000)
+    small = promising.submit(put("small"))
+    gate.set()
+    await asyncio.gather(first, large, small)
+    assert promising.group_count == 2
+    assert texts(tmp_path / "items.db") == ["large", "small"]
+
+
+async def test_what_is_durable_is_told_first_and_without_a_waiter(writer):
+    """Whoever wants to know of a durable result is told before its waiter wakes, and where that was cancelled too."""
+    told = []
+    writer.submit(put("a"), applied=told.append).cancel()
+    assert await writer.submit(put("b"), applied=told.append) == 2
+    assert told == [1, 2]
+    with pytest.raises(sqlite3.IntegrityError):
+        await writer.submit(put("b"), applied=told.append)
+    assert told == [1, 2]
+
+
+async def test_mistake_of_who_is_told_harms_nobody(writer):
+    """What goes wrong there is said by the loop, and every waiter of the group gets its result."""
+    said = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context["exception"]))
+    results = await asyncio.gather(writer.submit(put("a"), applied=lambda _: 1 // 0), writer.submit(put("b")))
+    assert results == [1, 2]
+    assert [type(error) for error in said] == [ZeroDivisionError]
+
+
 async def test_loop_is_woken_once_a_group(writer, monkeypatch):
     """A group of fifty costs the event loop one call from the thread."""
     loop, calls = asyncio.get_running_loop(), []
@@ -275,14 +330,13 @@ def disk(monkeypatch):
 
 
 async def together(writer: GroupCommitWriter, *submits):
-    """Return how operations end that stand in one group, which comes after another one."""
+    """Return how operations end that stand in one group, or that find no room in one and are the next."""
     begun, gate = threading.Event(), threading.Event()
     first = writer.submit(lambda connection: (begun.set(), gate.wait(5)), size=0)
     await asyncio.to_thread(begun.wait, 5)
     waiting = [submit() for submit in submits]
     gate.set()
-    await first
-    return await asyncio.gather(*waiting, return_exceptions=True)
+    return (await asyncio.gather(first, *waiting, return_exceptions=True))[1:]
 
 
 def keeping(writer: GroupCommitWriter, text: str, **how):

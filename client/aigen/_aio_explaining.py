@@ -1,0 +1,63 @@
+"""The part of the asyncio client that asks where money went, and why."""
+# ruff: noqa: ASYNC109 - both clients take the same arguments; the timeout is the deadline that travels to the daemon
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Unpack
+
+from aigen import _call, _convert_explanations, _queries
+from aigen._aio_transport import AsyncTransport
+from aigen.explanations import Explanation, LedgerArchive, PromptCacheDiagnosis
+from aigen.reports import Period
+
+
+class AsyncExplaining(AsyncTransport):
+    """Methods of `AsyncClient` that explain."""
+
+    async def explain(self, request_id: str, /, *, timeout: float | None = None) -> Explanation:
+        """Return what became of a request as far as money goes: attempts, how each cost comes about, budgets, refusals, savings.
+
+        Args:
+            request_id: Id of the request.
+            timeout: Patience in seconds; None: the client's.
+
+        Raises:
+            NotFound: Nothing is known of it.
+        """
+        return await self._send(_call.EXPLAIN, _convert_explanations.explain_bytes(request_id), timeout)
+
+    async def diagnose_prompt_cache(
+        self,
+        *,
+        period: Period | str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        time_zone: str = "",
+        prefix_count: int = 0,
+        timeout: float | None = None,
+        **where: Unpack[_queries.UsageFilter],
+    ) -> PromptCacheDiagnosis:
+        """Return what writes to providers' prompt caches cost and their reads saved, prefix by prefix, and what would help.
+
+        Args:
+            period: "today", "week", "month" or "all"; not together with `start_time` or `end_time`.
+            start_time: First moment, inclusive, with its time zone.
+            end_time: Last moment, exclusive, with its time zone.
+            time_zone: IANA name in which days begin; empty: the daemon's.
+            prefix_count: How many prefixes are listed; 0: 20.
+            timeout: Patience in seconds; None: the client's.
+            where: Only calls that match all of provider, model, agent, service, session, phase, task and labels.
+        """
+        payload = _convert_explanations.diagnose_bytes(
+            period=period,
+            start_time=start_time,
+            end_time=end_time,
+            time_zone=time_zone,
+            prefix_count=prefix_count,
+            where=where,
+        )
+        return await self._send(_call.DIAGNOSE, payload, timeout)
+
+    def ledger_archives(self, *, page_size: int = 0, timeout: float | None = None) -> AsyncIterator[LedgerArchive]:
+        """Return an iterator over the months whose charges were taken out of the ledger into files, oldest first."""
+        return self._pages(_call.ARCHIVES, _convert_explanations.archive_page(page_size=page_size), timeout)

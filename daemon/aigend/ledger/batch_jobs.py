@@ -1,0 +1,197 @@
+"""Rows of batch jobs: a caller's handle over requests that can wait, with each request until it has its result.
+
+Nothing here is charged: each request goes its own way through the ledger under its own id, and a job only remembers what came of
+it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from aigend.errors import DomainError, Reason
+from aigend.ledger.entries import canonical_labels
+from aigend.types import Accounting
+
+_NEW_JOB = (
+    "INSERT INTO batch_job (scope, name, request_digest, session, task, labels, allow_repeat, item_count, complete_by_us,"
+    " create_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
+)
+_NEW_ITEM = "INSERT INTO batch_item (job_id, position, request_id, state, body) VALUES (?, ?, ?, 'open', ?)"
+_JOB = (
+    "SELECT id, scope, name, session, task, labels, allow_repeat, item_count, complete_by_us, create_us, cancel_us, end_us,"
+    " request_digest FROM batch_job"
+)
+_COUNTS = "SELECT state, count(*) FROM batch_item WHERE job_id = ? GROUP BY state"
+_MONEY = """
+    SELECT coalesce(sum(CASE WHEN a.state = 'settled' THEN a.cost_nanos END), 0),
+        coalesce(sum(CASE WHEN a.state = 'settled' AND a.savings != '{}' THEN json_extract(a.savings, '$.batch') END), 0),
+        coalesce(sum(a.state = 'submitted'), 0)
+    FROM batch_item i JOIN operation o ON o.scope = ? AND o.request_id = i.request_id JOIN attempt a ON a.operation_id = o.id
+    WHERE i.job_id = ?
+"""
+_DROP_UPLOADS = (
+    "DELETE FROM batch_upload WHERE id IN (SELECT id FROM batch_upload WHERE outcome != '' AND end_us < ? LIMIT 1000)"
+)
+_END_ITEM = "UPDATE batch_item SET state = ?, body = ? WHERE job_id = ? AND position = ? AND state = 'open'"
+_END_JOB = (
+    "UPDATE batch_job SET end_us = ? WHERE id = ? AND end_us IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM batch_item WHERE job_id = ? AND state = 'open')"
+)
+
+
+class ItemState(StrEnum):
+    """What became of one request of a job."""
+
+    OPEN = "open"
+    ANSWERED = "answered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job to be taken."""
+
+    scope: str
+    name: str
+    request_digest: bytes
+    accounting: Accounting
+    items: Sequence[tuple[str, bytes]]  # request id and request
+    complete_by: float | None  # wall clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as it stands; money in nano-dollars, times in seconds since 1970."""
+
+    id: int
+    scope: str
+    name: str
+    accounting: Accounting
+    item_count: int
+    complete_by: float | None
+    create_time: float
+    cancel_time: float | None
+    end_time: float | None
+    open_count: int
+    answered_count: int
+    failed_count: int
+    submitted_count: int
+    cost_nanos: int
+    saved_nanos: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemRow:
+    """One request of a job, or its result."""
+
+    position: int
+    request_id: str
+    state: ItemState
+    body: bytes
+
+
+def create(connection: sqlite3.Connection, job: NewJob, *, now_us: int) -> tuple[int, bool]:
+    """Write a job and its requests; return its number, and whether it is new.
+
+    Raises:
+        DomainError: REQUEST_ID_REUSED where the name stands for another job.
+    """
+    found = connection.execute(
+        "SELECT id, request_digest FROM batch_job WHERE scope = ? AND name = ?", (job.scope, job.name)
+    ).fetchone()
+    if found is not None:
+        if found[1] != job.request_digest:
+            text = f"request id {job.name} was used for another batch job; allowed: a new id for each job"
+            raise DomainError(Reason.REQUEST_ID_REUSED, text, field="aigen-request-id", request_id=job.name)
+        return int(found[0]), False
+    account = job.accounting
+    values = (
+        *(job.scope, job.name, job.request_digest, account.session, account.task, canonical_labels(account.labels)),
+        *(int(account.allow_repeat), len(job.items), None if job.complete_by is None else int(job.complete_by * 1e6), now_us),
+    )
+    job_id = int(connection.execute(_NEW_JOB, values).fetchall()[0][0])
+    connection.executemany(_NEW_ITEM, [(job_id, place, name, body) for place, (name, body) in enumerate(job.items)])
+    return job_id, True
+
+
+def find(connection: sqlite3.Connection, scope: str, name: str) -> JobRow | None:
+    """Return a job of that name."""
+    row = connection.execute(f"{_JOB} WHERE scope = ? AND name = ?", (scope, name)).fetchone()
+    return None if row is None else _job(connection, row)
+
+
+def newest(connection: sqlite3.Connection, scope: str, *, before: int | None, limit: int) -> list[JobRow]:
+    """Return jobs, newest first, those before a number."""
+    highest = 2**62 if before is None else before
+    rows = connection.execute(f"{_JOB} WHERE scope = ? AND id < ? ORDER BY id DESC LIMIT ?", (scope, highest, limit)).fetchall()
+    return [_job(connection, row) for row in rows]
+
+
+def running(connection: sqlite3.Connection) -> list[tuple[JobRow, list[ItemRow]]]:
+    """Return the jobs that have not ended, oldest first, each with its open requests."""
+    rows = connection.execute(f"{_JOB} WHERE end_us IS NULL ORDER BY id").fetchall()
+    return [(_job(connection, row), items(connection, row[0], state=ItemState.OPEN)) for row in rows]
+
+
+def items(
+    connection: sqlite3.Connection, job_id: int, *, state: ItemState | None = None, after: int = -1, limit: int = -1
+) -> list[ItemRow]:
+    """Return requests of a job in order, those after a position and in a state."""
+    question = "SELECT position, request_id, state, body FROM batch_item WHERE job_id = ? AND position > ?"
+    values: tuple[object, ...] = (job_id, after)
+    if state is not None:
+        question, values = f"{question} AND state = ?", (*values, state)
+    rows = connection.execute(f"{question} ORDER BY position LIMIT ?", (*values, limit))
+    return [ItemRow(position=row[0], request_id=row[1], state=ItemState(row[2]), body=row[3]) for row in rows]
+
+
+def end_item(connection: sqlite3.Connection, job_id: int, position: int, *, state: ItemState, body: bytes, now_us: int) -> bool:
+    """Write what became of a request, once, and with the last one the end of its job; return whether it was open."""
+    ended = connection.execute(_END_ITEM, (state, body, job_id, position)).rowcount == 1
+    connection.execute(_END_JOB, (now_us, job_id, job_id))
+    return ended
+
+
+def cancel(connection: sqlite3.Connection, job_id: int, *, now_us: int) -> None:
+    """Remember that a job was cancelled; one that has ended stays as it is."""
+    connection.execute("UPDATE batch_job SET cancel_us = ? WHERE id = ? AND end_us IS NULL AND cancel_us IS NULL", (now_us, job_id))
+
+
+def drop_old(connection: sqlite3.Connection, *, before_us: int) -> int:
+    """Drop some jobs that ended before a time, and what is remembered of uploads as old; return how many jobs."""
+    connection.execute(_DROP_UPLOADS, (before_us,))
+    old = [row[0] for row in connection.execute("SELECT id FROM batch_job WHERE end_us < ? LIMIT 20", (before_us,))]
+    for job_id in old:
+        connection.execute("DELETE FROM batch_item WHERE job_id = ?", (job_id,))
+        connection.execute("DELETE FROM batch_job WHERE id = ?", (job_id,))
+    return len(old)
+
+
+def _job(connection: sqlite3.Connection, row: tuple[Any, ...]) -> JobRow:
+    job_id, scope, name, session, task, labels, allow_repeat, item_count, by_us, create_us, cancel_us, end_us, _ = row
+    counts = dict(connection.execute(_COUNTS, (job_id,)).fetchall())
+    cost, saved, submitted = connection.execute(_MONEY, (scope, job_id)).fetchone()
+    return JobRow(
+        id=job_id,
+        scope=scope,
+        name=name,
+        accounting=Accounting(session=session, task=task, labels=json.loads(labels), allow_repeat=bool(allow_repeat)),
+        item_count=item_count,
+        complete_by=_seconds(by_us),
+        create_time=create_us / 1e6,
+        cancel_time=_seconds(cancel_us),
+        end_time=_seconds(end_us),
+        open_count=counts.get(ItemState.OPEN, 0),
+        answered_count=counts.get(ItemState.ANSWERED, 0),
+        failed_count=counts.get(ItemState.FAILED, 0),
+        submitted_count=submitted,
+        cost_nanos=cost,
+        saved_nanos=saved,
+    )
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1e6

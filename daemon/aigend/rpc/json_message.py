@@ -1,0 +1,111 @@
+"""Messages of the contract as JSON for people and files: fields by their names, enums as lower-case words, bytes as digits.
+
+Read more freely than written: protobuf's own JSON is understood as well, and a text where a list of parts is due is its one part.
+"""
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
+
+from aigend.errors import invalid
+
+LONGEST_PROBLEM = 200
+_TEXT_PARTS = {"aigen.v1.CompleteRequest": {"system": "system"}, "aigen.v1.Message": {"content": "parts"}}
+_WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def fill(message: Message, values: Mapping[str, Any], *, beside: Collection[str] = ()) -> None:
+    """Set fields of a message from JSON values; null leaves a field unset.
+
+    Args:
+        message: What is filled.
+        values: By the names of its fields.
+        beside: Names that stand beside these and were read elsewhere, for the error that lists what is allowed.
+
+    Raises:
+        DomainError: INVALID_REQUEST naming the field.
+    """
+    for key, value in _spelled(values, cast(Descriptor, message.DESCRIPTOR), "", beside).items():
+        try:
+            ParseDict({key: value}, message)
+        except (ParseError, ValueError, TypeError) as error:
+            raise invalid(key, json.dumps(value, default=str), _problem(error)) from error
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Return the fields of a message that are set; bytes as hexadecimal digits.
+
+    Example:
+        >>> from aigen.v1 import completion_pb2
+        >>> plain(completion_pb2.CompleteResponse(text="4", cache_outcome=2, cache_key=bytes([10])))
+        {'text': '4', 'cache_key': '0a', 'cache_outcome': 'miss'}
+    """
+    return {field.name: _plain(field, value) for field, value in message.ListFields()}
+
+
+def _plain(field: FieldDescriptor, value: Any) -> Any:
+    if isinstance(value, Message):
+        return plain(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if not isinstance(value, str | int | float):
+        return [_plain(field, item) for item in value]
+    return _word(field.enum_type, int(value)) if field.enum_type is not None else value
+
+
+def _spelled(values: Mapping[str, Any], kind: Descriptor, where: str, beside: Collection[str] = ()) -> dict[str, Any]:
+    """Return JSON values as protobuf's own JSON spells them, unknown keys refused and those without a value left out."""
+    shorthands = _TEXT_PARTS.get(kind.full_name, {})
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = shorthands.get(key, key) if isinstance(value, str) else key
+        field = kind.fields_by_name.get(name)
+        if field is None:
+            raise invalid(f"{where}{key}", "no field of it", ", ".join(sorted({*kind.fields_by_name, *shorthands, *beside})))
+        if name in found:
+            raise invalid(f"{where}{key}", "given twice", f"one of {key} and {name}")
+        if value is not None:
+            found[name] = (
+                [{"text": value}] if key in shorthands and isinstance(value, str) else _value(field, value, f"{where}{key}")
+            )
+    return found
+
+
+def _value(field: FieldDescriptor, value: Any, where: str) -> Any:
+    if isinstance(value, list):
+        return [_value(field, item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if field.enum_type is not None:
+        return _number(field.enum_type, value, where)
+    if field.message_type is None or field.message_type.GetOptions().map_entry:
+        return value
+    if isinstance(value, int | float) and field.message_type.full_name == "google.protobuf.Duration":
+        return f"{value:.9f}s"
+    return _spelled(value, field.message_type, f"{where}.") if isinstance(value, Mapping) else value
+
+
+def _number(kind: EnumDescriptor, value: Any, where: str) -> int:
+    """Return the number of an enum's word, in lower case or as the contract spells it."""
+    words = {_word(kind, number): number for number in kind.values_by_number if number}
+    found = words.get(value.removeprefix(_prefix(kind)).lower()) if isinstance(value, str) else None
+    if found is None:
+        raise invalid(where, value, ", ".join(words))
+    return found
+
+
+def _word(kind: EnumDescriptor, number: int) -> str:
+    value = kind.values_by_number.get(number)
+    return str(number) if value is None else value.name.removeprefix(_prefix(kind)).lower()
+
+
+def _prefix(kind: EnumDescriptor) -> str:
+    return f"{_WORD_BREAK.sub('_', kind.name).upper()}_"
+
+
+def _problem(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"what the contract says of it ({text[:LONGEST_PROBLEM]})"

@@ -1,0 +1,255 @@
+"""BatchJobService: jobs are durable handles whose requests each go their own way."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aigen.v1 import batch_job_pb2 as pb
+from aigen.v1 import completion_pb2
+
+from tests.daemon.rpc.served import Served, asked, failure, read_status, served
+from tests.fakes import FakeBatchProvider, FakeClock
+from tests.spine import eventually
+
+DEFERRED = {"max_wait_s": 60, "gather_s": 5, "poll_min_s": 10, "poll_max_s": 10}
+
+
+@dataclass
+class House:
+    """A served spine whose provider one has a batch API."""
+
+    served: Served
+    batch: FakeBatchProvider
+    clock: FakeClock
+
+    async def create(self, *texts: str, name: str = "job", **fields) -> pb.BatchJob:
+        """Create a job."""
+        request = pb.CreateBatchJobRequest(items=[pb.BatchJobItem(completion=asked(text)) for text in texts], **fields)
+        response = await self.served.batch_job.CreateBatchJob(request, metadata=(("aigen-request-id", name),))
+        return response.job
+
+    async def job(self, name: str = "job") -> pb.BatchJob:
+        """Return a job as it stands."""
+        return (await self.served.batch_job.GetBatchJob(pb.GetBatchJobRequest(job_id=name))).job
+
+    async def results(self, name: str = "job", *, wait: bool = False) -> list[pb.StreamBatchJobResultsResponse]:
+        """Return a job's results."""
+        return [
+            one
+            async for one in self.served.batch_job.StreamBatchJobResults(pb.StreamBatchJobResultsRequest(job_id=name, wait=wait))
+        ]
+
+    async def passes(self, seconds: float) -> None:
+        """Let time pass, with what it wakes done."""
+        self.clock.advance(seconds)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+
+    async def leaves(self, lines: int) -> None:
+        """Wait until so many lines are collected, and let them leave."""
+        await eventually(lambda: self.served.house.deferred.waiting == lines)
+        await self.passes(60)
+        await eventually(lambda: self.batch.polls)
+
+    async def runs(self) -> None:
+        """Let the provider's jobs end and the daemon see it."""
+        self.batch.run()
+        await self.passes(10)
+
+
+@asynccontextmanager
+async def house(
+    folder: Path, *, batch: FakeBatchProvider | None = None, clock: FakeClock | None = None, room: int = 1_000_000, **changes
+) -> AsyncIterator[House]:
+    """Serve a spine with a batch API on files in `folder`."""
+    clock = clock or FakeClock()
+    batch = batch or FakeBatchProvider("one", now=clock.time)
+    async with served(
+        folder, clock=clock, batches={"one": batch}, deferred=DEFERRED | {"max_size_bytes": room}, **changes
+    ) as there:
+        yield House(there, batch, clock)
+
+
+async def test_job_from_its_creation_to_its_results(tmp_path: Path):
+    """It is there at once, tells how far it is, and hands out each result under its position and request id."""
+    async with house(tmp_path) as h:
+        job = await h.create("one", "two")
+        assert (job.id, job.state, job.item_count, job.waiting_count) == ("job", pb.BATCH_JOB_STATE_RUNNING, 2, 2)
+        await h.leaves(2)
+        assert (await h.job()).submitted_count == 2
+        assert await h.results() == []
+        await h.runs()
+        await eventually(lambda: not h.served.house.deferred.open_jobs)
+        results = await h.results(wait=True)
+        job = await h.job()
+    assert [(one.index, one.request_id, one.response.text) for one in sorted(results, key=lambda one: one.index)] == [
+        (0, "job/0", "answer to: one"),
+        (1, "job/1", "answer to: two"),
+    ]
+    assert (job.state, job.answered_count, job.failed_count) == (pb.BATCH_JOB_STATE_ENDED, 2, 0)
+    assert job.cost_usd_nanos == job.saved_usd_nanos == sum(one.response.cost_usd_nanos for one in results) > 0
+
+
+async def test_cached_request_of_a_job_costs_nothing_and_is_there_at_once(tmp_path: Path):
+    """Only what is not known yet goes to the provider."""
+    async with house(tmp_path) as h:
+        h.served.house.one.will("known")
+        await h.served.completion.Complete(asked("old"))
+        await h.create("old", "new")
+        await eventually(lambda: h.served.house.deferred.waiting == 1)
+        [result] = await h.results()
+        assert (result.index, result.response.cache_outcome) == (0, completion_pb2.CACHE_OUTCOME_HIT)
+        await h.leaves(1)
+        assert [len(job.lines) for job in h.batch.jobs.values()] == [1]
+
+
+async def test_same_job_again_is_the_job_that_is_there(tmp_path: Path):
+    """A client that repeats its call pays once; another job under the id is refused."""
+    async with house(tmp_path) as h:
+        await h.create("one")
+        assert (await h.create("one")).create_time == (await h.job()).create_time
+        with pytest.raises(AssertionError):
+            await failure(h.served.batch_job.GetBatchJob(pb.GetBatchJobRequest(job_id="job")))
+        refused = await failure(h.create("two"))
+        await h.leaves(1)
+        assert len(h.batch.jobs) == 1
+    assert refused.reason == "REQUEST_ID_REUSED"
+
+
+async def test_job_survives_a_restart(tmp_path: Path):
+    """What was taken is worked on in the next life of the daemon, once."""
+    async with house(tmp_path) as h:
+        await h.create("one", "two")
+        await h.leaves(2)
+    async with house(tmp_path, batch=h.batch, clock=h.clock) as h:
+        await eventually(lambda: h.served.house.deferred.submitted == 2)
+        await h.passes(1)
+        await h.runs()
+        await h.passes(10)
+        results = await h.results(wait=True)
+        assert {one.response.text for one in results} == {"answer to: one", "answer to: two"}
+        assert (len(h.batch.submitted), (await h.job()).state) == (1, pb.BATCH_JOB_STATE_ENDED)
+
+
+async def test_waiting_reader_gets_results_as_they_come(tmp_path: Path):
+    """One who waits before there are results gets each once, and the end with the last."""
+    async with house(tmp_path) as h:
+        await h.create("one", "two")
+        reading = asyncio.create_task(h.results(wait=True))
+        await h.leaves(2)
+        assert not reading.done()
+        await h.runs()
+        assert sorted(one.index for one in await reading) == [0, 1]
+
+
+async def test_cancelled_job_gives_up_what_waits(tmp_path: Path):
+    """What has not left is uncharged and says so; the job is CANCELLED."""
+    async with house(tmp_path) as h:
+        await h.create("one", "two")
+        await eventually(lambda: h.served.house.deferred.waiting == 2)
+        await h.served.batch_job.CancelBatchJob(pb.CancelBatchJobRequest(job_id="job"))
+        results = await h.results(wait=True)
+        job = await h.job()
+    assert {read_status(one.status)[0] for one in results} == {"JOB_CANCELLED"}
+    assert (job.state, job.failed_count, job.cost_usd_nanos) == (pb.BATCH_JOB_STATE_CANCELLED, 2, 0)
+    assert not h.batch.submitted
+
+
+async def test_cancel_spares_a_caller_of_the_same_question(tmp_path: Path):
+    """Whoever waits for the same answer is not cancelled with the job: his call is collected under his own id."""
+    async with house(tmp_path) as h:
+        await h.create("one")
+        await eventually(lambda: h.served.house.deferred.waiting == 1)
+        other = asyncio.ensure_future(_complete(h, asked("one", lane=completion_pb2.LANE_DEFERRED)))
+        await h.passes(0.01)
+        await h.served.batch_job.CancelBatchJob(pb.CancelBatchJobRequest(job_id="job"))
+        await h.leaves(1)
+        await h.runs()
+        assert (await other).text == "answer to: one"
+
+
+async def _complete(h: House, request: completion_pb2.CompleteRequest) -> completion_pb2.CompleteResponse:
+    return await h.served.completion.Complete(request)
+
+
+async def test_jobs_are_listed_newest_first_in_pages(tmp_path: Path):
+    """Pages hold together by their tokens."""
+    async with house(tmp_path) as h:
+        for name in ("a", "b", "c"):
+            await h.create("one", name=name)
+        first = await h.served.batch_job.ListBatchJobs(pb.ListBatchJobsRequest(page_size=2))
+        rest = await h.served.batch_job.ListBatchJobs(pb.ListBatchJobsRequest(page_size=2, page_token=first.next_page_token))
+        bad = await failure(h.served.batch_job.ListBatchJobs(pb.ListBatchJobsRequest(page_token="?")))
+    assert [[job.id for job in page.jobs] for page in (first, rest)] == [["c", "b"], ["a"]]
+    assert (rest.next_page_token, bad.metadata["field"]) == ("", "page_token")
+
+
+@pytest.mark.parametrize(
+    ("items", "field"),
+    [
+        ([], "items"),
+        ([pb.BatchJobItem()], "items[0].completion"),
+        (
+            [pb.BatchJobItem(completion=asked("a")), pb.BatchJobItem(completion=asked("b", temperature=9))],
+            "items[1].completion.temperature",
+        ),
+        ([pb.BatchJobItem(completion=asked("a", lane=completion_pb2.LANE_INTERACTIVE))], "items[0].completion.lane"),
+        (
+            [pb.BatchJobItem(completion=asked("a"), request_id="same"), pb.BatchJobItem(completion=asked("b"), request_id="same")],
+            "items[1].request_id",
+        ),
+        ([pb.BatchJobItem(completion=asked("a"), request_id="x" * 129)], "items[0].request_id"),
+        ([pb.BatchJobItem(completion=asked("a", model="nothing"))], "items[0].completion.model"),
+    ],
+)
+async def test_bad_item_is_refused_before_anything_is_begun(tmp_path: Path, items: list[pb.BatchJobItem], field: str):
+    """The error names item and field, and no job is made."""
+    async with house(tmp_path) as h:
+        refused = await failure(h.served.batch_job.CreateBatchJob(pb.CreateBatchJobRequest(items=items)))
+        jobs = await h.served.batch_job.ListBatchJobs(pb.ListBatchJobsRequest())
+    assert (refused.metadata["field"], len(jobs.jobs)) == (field, 0)
+
+
+async def test_time_that_has_passed_is_refused(tmp_path: Path):
+    """A job can't be complete before it was created."""
+    async with house(tmp_path) as h:
+        request = pb.CreateBatchJobRequest(items=[pb.BatchJobItem(completion=asked("a"))])
+        request.complete_by.FromSeconds(int(h.clock.time()) - 1)
+        refused = await failure(h.served.batch_job.CreateBatchJob(request))
+    assert refused.metadata["field"] == "complete_by"
+
+
+async def test_unknown_job_is_not_found(tmp_path: Path):
+    """For each method that names one."""
+    async with house(tmp_path) as h:
+        stub = h.served.batch_job
+        assert (await failure(stub.GetBatchJob(pb.GetBatchJobRequest(job_id="no")))).reason == "NOT_FOUND"
+        assert (await failure(stub.CancelBatchJob(pb.CancelBatchJobRequest(job_id="no")))).reason == "NOT_FOUND"
+        assert (await failure(h.results("no"))).reason == "NOT_FOUND"
+
+
+async def test_old_job_is_dropped(tmp_path: Path):
+    """`deferred.job_ttl_s` after its end it is gone with its results."""
+    async with house(tmp_path) as h:
+        await h.create("one")
+        await h.leaves(1)
+        await h.runs()
+        await h.results(wait=True)
+        for _ in range(8):
+            await h.passes(86_400)
+        await h.passes(3_600)
+        await h.passes(0.1)
+        assert (await failure(h.served.batch_job.GetBatchJob(pb.GetBatchJobRequest(job_id="job")))).reason == "NOT_FOUND"
+        ledger = h.served.house.ledger
+        assert await ledger.read(lambda c: c.execute("SELECT count(*) FROM batch_upload").fetchone()) == (0,)
+
+
+async def test_job_above_the_room_is_refused(tmp_path: Path):
+    """Requests of jobs are bounded together, and a refused job leaves nothing behind."""
+    async with house(tmp_path, room=1_024) as h:
+        refused = await failure(h.create("x" * 2_000))
+        assert (refused.reason, refused.retry_after_s) == ("OVERLOADED", 60)
+        assert (await failure(h.job())).reason == "NOT_FOUND"
