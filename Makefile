@@ -13,6 +13,9 @@ ENTRIES ?= 10000000
 WORKERS ?= 2
 MODEL ?= claude-opus-4-5
 
+# Files stay whole, for what their tests share; the order is that of tests/conftest.py, the longest first.
+SPREAD = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 VENV := .venv
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
@@ -39,7 +42,7 @@ serve: $(RUNTIME) ## Run the daemon in the foreground on its default paths
 	@$(VENV)/bin/aigend serve
 
 test: need-git $(DEV) ## Run all tests (KILLS=25, WORKERS=2, ARGS=...)
-	KILLS=$(KILLS) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	KILLS=$(KILLS) $(VENV)/bin/python -m pytest $(SPREAD) $(ARGS)
 
 check: check-format check-lint check-types check-layers check-contract check-generated ## Format, lint, types, layers, contract, generated code
 
@@ -76,7 +79,7 @@ docs: need-git $(DEV) ## Check that the documentation is true: commands, setting
 	$(VENV)/bin/python -m pytest -q tests/house/test_documents.py tests/house/test_document_examples.py tests/house/test_errors_page.py
 
 floor: need-git $(FLOOR) ## Run the tests on the oldest grpcio and protobuf that are allowed
-	KILLS=1 .venv-floor/bin/python -m pytest -q -n $(WORKERS) --dist loadfile -p no:cacheprovider $(or $(ARGS),tests/client tests/daemon/rpc tests/e2e) $(REPORT)
+	KILLS=1 .venv-floor/bin/python -m pytest -q $(SPREAD) -p no:cacheprovider -m "not not_on_floor" $(or $(ARGS),tests/client tests/daemon/rpc tests/e2e) $(REPORT)
 
 torture-ledger: $(DEV) ## Kill the daemon KILLS=1000 times under load and compare its ledger with the truth
 	@$(VENV)/bin/python -m tests.torture.daemon_kills --kills $(if $(filter command line environment,$(origin KILLS)),$(KILLS),1000)
@@ -91,7 +94,7 @@ power-cuts: $(DEV) ## Cut the power of the ledger's writer CUTS=100 times and lo
 	@$(VENV)/bin/python -m tests.torture.power_cut --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
 
 coverage: need-git $(DEV) ## Run all tests and show branch coverage of each package
-	KILLS=$(KILLS) $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report= $(ARGS)
+	KILLS=$(KILLS) $(VENV)/bin/python -m pytest $(SPREAD) --cov --cov-report= $(ARGS)
 	$(VENV)/bin/python .ci/coverage_by_package.py
 
 lock: $(DEV) ## Bring the lock files up to date with pyproject.toml (UPGRADE=1: newest versions)

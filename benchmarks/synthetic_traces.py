@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import log
 from random import Random
 
 from benchmarks.traces import BLOCK_TOKENS, TraceRequest
@@ -71,6 +73,71 @@ def chat(seed: int = 1, *, most: int = 3_000, returns: float = 0.35, gap_s: floa
 def slow_chat(seed: int = 2, *, most: int = 3_000) -> list[TraceRequest]:
     """Return an hour of chat in which most who come back come too late."""
     return chat(seed, most=most, returns=0.45, gap_s=365.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habit:
+    """How people talk with an assistant that is asked about pasted texts and found pages."""
+
+    again: tuple[float, ...]  # chance to go on after the first request, the second and so on; the last one holds for all later
+    gap_s: float  # median time between two requests
+    spread: float  # of that time, of its logarithm
+    first: float  # logarithm of the median length of a first request, in tokens
+    wide: float  # spread of that length, of its logarithm
+    shrink: float = 0.0  # by how much long first requests are less often gone on from, for each e-fold above 6,000 tokens
+    long_shrink: float = 0.0  # the same for all of more than 20,000 tokens
+    pasted: float = 0.1  # share of later requests that bring a long text
+    pasted_size: float = 8.6  # logarithm of its median length
+    hello: float = 0.15  # share of conversations that begin with a line
+
+    def goes_on(self, turn: int, tokens: float) -> float:
+        """Return the chance that a conversation goes on after so many requests before this one."""
+        less = self.long_shrink * (tokens > 20_000)
+        if not turn:
+            less += self.shrink * max(0.0, log(tokens / 6_000))
+        return self.again[min(turn, len(self.again) - 1)] - less
+
+
+LOYAL = Habit(
+    again=(0.35, 0.48, 0.61, 0.8), gap_s=140, spread=1.2, first=8.72, wide=1.26, shrink=0.11, long_shrink=0.1, pasted_size=9.0
+)
+FLEETING = Habit(again=(0.28, 0.5, 0.56, 0.63), gap_s=125, spread=1.0, first=8.65, wide=1.18, long_shrink=0.1, pasted=0.2)
+PLAIN = Habit(again=(0.22, 0.5, 0.6, 0.65), gap_s=150, spread=1.2, first=8.45, wide=1.25, pasted=0.12, hello=0.2)
+PASTING = Habit(
+    again=(0.3, 0.58, 0.66, 0.62), gap_s=103, spread=1.1, first=8.55, wide=1.22, shrink=0.09, long_shrink=0.1, pasted=0.39,
+    pasted_size=8.97, hello=0.2,
+)  # fmt: skip
+_LONGEST = 126_000
+
+
+def busy_chat(seed: int = 11, *, habit: Habit = LOYAL, most: int = 12_000) -> list[TraceRequest]:
+    """Return an hour out of the day of an assistant under one greeting, at moments three seconds apart.
+
+    Conversations go on from the hour before, some requests are sent twice, and every habit comes to about the same bills: marking
+    always gains little, second sight more, an hour loses much.
+    """
+    draft = _Draft(seed)
+    dice, inside = draft.dice, 0
+    while inside < most:
+        at, number = dice.uniform(-HOUR_S, HOUR_S), len(draft.requests)
+        tokens = 890 + dice.expovariate(1 / 150) if dice.random() < habit.hello else dice.lognormvariate(habit.first, habit.wide)
+        tokens, gap_s = min(_LONGEST, max(600.0, tokens)), habit.gap_s * dice.lognormvariate(0, 0.5)
+        blocks: list[Hashable] = ["greeting"]
+        for turn in range(100):
+            while (len(blocks) + 1) * BLOCK_TOKENS <= tokens:
+                blocks.append((number, len(blocks)))
+            sent = [at, at + dice.lognormvariate(3.0, 1.0)][: 1 + (dice.random() < 0.008)]
+            own, output = [*blocks, ("rest", number, turn)], round(min(2_000, dice.lognormvariate(5.5, 1.0)))
+            draft.requests += [
+                (when // 3 * 3, max(int(tokens), len(own) * BLOCK_TOKENS - 511), output, tuple(own)) for when in sent
+            ]
+            inside += sum(0 <= when < HOUR_S for when in sent)
+            if dice.random() > habit.goes_on(turn, tokens) or tokens > _LONGEST:
+                break
+            at += max(3.0, dice.lognormvariate(0, habit.spread) * gap_s)
+            tokens += dice.lognormvariate(habit.pasted_size, 0.8) if dice.random() < habit.pasted else dice.lognormvariate(6.9, 0.9)
+    draft.requests = [request for request in draft.requests if request[0] >= 0]
+    return draft.trace(until=HOUR_S)
 
 
 def agents(seed: int = 3, *, most: int = 2_000) -> list[TraceRequest]:
@@ -171,4 +238,8 @@ TRACES: Mapping[str, Callable[[], list[TraceRequest]]] = {
     "hourly": hourly,
     "traps": traps,
     "regimes": regimes,
+    "busy_chat": busy_chat,
+    "busy_chat_fleeting": partial(busy_chat, 12, habit=FLEETING),
+    "busy_chat_plain": partial(busy_chat, 13, habit=PLAIN),
+    "busy_chat_pasting": partial(busy_chat, 14, habit=PASTING),
 }

@@ -23,7 +23,7 @@ class RunningEmulator:
         self.base_url = server.base_url
         self.control_url = server.control_url
         self._truth = truth
-        self._before = self._lines()
+        self._before = truth.stat().st_size
         self._requests_before = self._requests()
         self.emulator.script.clear()
 
@@ -38,14 +38,13 @@ class RunningEmulator:
 
     def charges(self) -> list[dict[str, Any]]:
         """Return what was billed since the test began, in order."""
-        return [json.loads(line) for line in self._truth.read_text(encoding="utf-8").splitlines()[self._before :]]
+        with self._truth.open("rb") as truth:
+            truth.seek(self._before)
+            return [json.loads(line) for line in truth]
 
     def requests(self) -> int:
         """Return how many completions were asked for since the test began."""
         return self._requests() - self._requests_before
-
-    def _lines(self) -> int:
-        return len(self._truth.read_text(encoding="utf-8").splitlines())
 
     def _requests(self) -> int:
         return sum(self.emulator.requests.values())

@@ -82,11 +82,12 @@ class FakeRegistry:
     def __init__(self, providers: Mapping[str, Sequence[FakeProvider]], batches: Mapping[str, BatchProvider]) -> None:
         self.providers = providers
         self.batches = batches
+        self.identity = ""  # of all accounts
 
     async def ready(self, name: str) -> tuple[Account, ...]:
         """Return the accounts of that name."""
         batch = self.batches.get(name)
-        return tuple(Account(number, provider, batch) for number, provider in enumerate(self.providers[name], 1))
+        return tuple(Account(number, provider, batch, self.identity) for number, provider in enumerate(self.providers[name], 1))
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,22 @@ _SAME = (
 )
 
 
-def entries(path: Path) -> Iterator[aigen.LedgerEntry]:
+def entries(
+    path: Path,
+    *,
+    start_time: datetime | None = None,
+    end_time: datetime | None = None,
+    labels: Mapping[str, str] | None = None,
+    **where: str,
+) -> Iterator[aigen.LedgerEntry]:
     """Yield the charges of a file, in the order in which their calls were made; few are in memory.
+
+    Args:
+        path: The file.
+        start_time: Only calls made from then on.
+        end_time: Only calls made before.
+        labels: Only calls with all of these.
+        where: Only calls that match all of provider, model, agent, service, session, phase and task.
 
     Raises:
         typer.BadParameter: It is no archive, or can't be read.
@@ -36,10 +50,19 @@ def entries(path: Path) -> Iterator[aigen.LedgerEntry]:
                 raise typer.BadParameter(f"--archive is {str(path)!r}, no ledger archive of version {VERSION}; allowed: one")
             for line in lines:
                 row = json.loads(line.decode("utf-8", "surrogatepass"))
-                if row["row"] == "attempt":
-                    yield _entry(row)
+                if row["row"] == "attempt" and _matches(entry := _entry(row), start_time, end_time, {**where, "labels": labels}):
+                    yield entry
     except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
         raise typer.BadParameter(f"--archive is {str(path)!r}, which can't be read: {error}; allowed: a ledger archive") from error
+
+
+def _matches(entry: aigen.LedgerEntry, start: datetime | None, end: datetime | None, where: Mapping[str, Any]) -> bool:
+    made = entry.create_time
+    if made is not None and ((start is not None and made < start) or (end is not None and made >= end)):
+        return False
+    wanted = dict(where)
+    labels = wanted.pop("labels") or {}
+    return labels.items() <= entry.labels.items() and all(getattr(entry, name) == value for name, value in wanted.items())
 
 
 def _entry(row: dict[str, Any]) -> aigen.LedgerEntry:

@@ -9,11 +9,13 @@ import typer
 from aigenctl import connection, render, render_budgets
 from aigenctl.columns import print_csv
 from aigenctl.machine import as_json, as_json_line
-from aigenctl.options import CsvOption, JsonOption, LimitOption, SocketOption, YesOption, one_form, whole
+from aigenctl.options import CsvOption, JsonOption, LimitOption, SocketOption, YesOption, filled, one_form, pairs, whole
 
 app = typer.Typer(help="Set budgets, see how far they are used, pause and resume them.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the budget.")]
-KeyOption = Annotated[str, typer.Option("--key", metavar="VALUE", help="Only this value, of a budget that holds per value.")]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", callback=filled, metavar="VALUE", help="Only this value, of a budget that holds per value.")
+]
 PeriodOption = Annotated[aigen.BudgetPeriod, typer.Option("--period", help="Window of the limit.", case_sensitive=False)]
 UsdOption = Annotated[str, typer.Option("--limit-usd", metavar="AMOUNT", help="Limit in dollars.")]
 ActionOption = Annotated[aigen.BudgetAction, typer.Option("--action", help="What happens at the limit.", case_sensitive=False)]
@@ -55,7 +57,7 @@ def set_budget(
     socket: SocketOption = None,
 ) -> None:
     """Make a budget, or replace the one of that name; those of the settings file are changed there."""
-    selector = _selector(select)
+    selector = pairs(select, "--select")
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         budget = client.set_budget(
             name,
@@ -106,11 +108,11 @@ def show(
 
 @app.command("pause")
 def pause(
-    ctx: typer.Context, name: NameArgument, *, key: KeyOption = "", json_text: JsonOption = False, socket: SocketOption = None
+    ctx: typer.Context, name: NameArgument, *, key: KeyOption = None, json_text: JsonOption = False, socket: SocketOption = None
 ) -> None:
     """Refuse paid calls under a budget until it is resumed; cached answers go on."""
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        changed = client.pause_budget(name, key=key)
+        changed = client.pause_budget(name, key=key or "")
         if json_text:
             typer.echo(as_json({"changed": changed}))
         else:
@@ -119,11 +121,11 @@ def pause(
 
 @app.command("resume")
 def resume(
-    ctx: typer.Context, name: NameArgument, *, key: KeyOption = "", json_text: JsonOption = False, socket: SocketOption = None
+    ctx: typer.Context, name: NameArgument, *, key: KeyOption = None, json_text: JsonOption = False, socket: SocketOption = None
 ) -> None:
     """End pauses of a budget."""
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        count = client.resume_budget(name, key=key)
+        count = client.resume_budget(name, key=key or "")
         if json_text:
             typer.echo(as_json({"resumed_count": count}))
         else:
@@ -137,8 +139,7 @@ def delete(
     """Remove a budget that was set, and its pauses; asks first."""
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         budget = client.budget(name)
-        if not yes and not typer.confirm(f"Remove budget {render.harmless(budget.name)}?", err=True):
-            raise typer.Abort
+        connection.confirm(f"Remove budget {render.harmless(budget.name)}?", yes=yes)
         client.delete_budget(name)
         typer.echo(as_json({"deleted": name}) if json_text else f"{name} is removed.")
 
@@ -168,11 +169,3 @@ def alerts(
             print_csv(aigen.Alert, found)
         else:
             render.show(render_budgets.alerts(found))
-
-
-def _selector(pairs: list[str] | None) -> dict[str, str]:
-    split = [pair.partition("=") for pair in pairs or ()]
-    for key, sign, value in split:
-        if not key or not sign:
-            raise typer.BadParameter(f"--select is {key + sign + value!r}; allowed: KEY=VALUE")
-    return {key: value for key, _, value in split}

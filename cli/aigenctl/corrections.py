@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +42,7 @@ from aigenctl.options import (
 )
 
 MOST_USD = 1_000_000
+_INSTANT = timedelta(microseconds=1)
 _COUNT = whole(0, 10**9)
 EntryArgument = Annotated[str, typer.Argument(metavar="ENTRY", help="Id of the entry, as `ledger unknown` shows it.")]
 NoteOption = Annotated[str, typer.Option("--note", help="Why it is known now.")]
@@ -231,12 +232,12 @@ def export(
     """Print every charge, newest first, as CSV or JSON lines; however many they are, few are in memory."""
     if csv and jsonl:
         raise typer.BadParameter("--csv together with --jsonl; allowed: one of them")
-    if archive is not None:
-        _print(archive_reading.entries(archive), csv=csv)
-        return
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     where |= given(labels=labels(label))
     start_time, end_time = time_range(since, until)
+    if archive is not None:
+        _print(archive_reading.entries(archive, start_time=start_time, end_time=end_time, **where), csv=csv)
+        return
     with connection.daemon(ctx, socket, as_json=False) as client:
         entries = client.export_ledger(start_time=start_time, end_time=end_time, timeout=timeout, **where)
         _print(entries, csv=csv)
@@ -253,9 +254,9 @@ def _print(entries: Iterable[aigen.LedgerEntry], *, csv: bool) -> None:
 
 
 def archived(client: aigen.Client, start_time: datetime | None, end_time: datetime | None) -> list[str]:
-    """Return the files of archived months that a range of time touches."""
+    """Return the files of archived months that a range of time touches; its end is exclusive."""
     first = "" if start_time is None else start_time.astimezone(UTC).strftime("%Y-%m")
-    last = "9999-12" if end_time is None else end_time.astimezone(UTC).strftime("%Y-%m")
+    last = "9999-12" if end_time is None else (end_time - _INSTANT).astimezone(UTC).strftime("%Y-%m")
     return [archive.file for archive in client.ledger_archives() if first <= archive.month <= last]
 
 

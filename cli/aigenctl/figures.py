@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
+import aigen
+
 UNKNOWN = "unknown"
 NONE = "-"
 NANOS_A_DOLLAR = 1_000_000_000
@@ -51,6 +53,11 @@ def size(size_bytes: int) -> str:
             break
         value, unit = value / 1_000, larger
     return f"{value:,.1f} {unit}"
+
+
+def known_cost(totals: aigen.UsageTotals) -> int | None:
+    """Return what calls cost; None where the price of all that were paid is unknown, which is never 0."""
+    return None if totals.unpriced_count and not totals.cost_usd_nanos else totals.cost_usd_nanos
 
 
 def share(part: int, whole: int) -> str:

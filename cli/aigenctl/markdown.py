@@ -7,12 +7,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import aigen
 
 from aigenctl.currency import Currency
-from aigenctl.figures import NONE, UNKNOWN, count, moment, percent, share, usd
+from aigenctl.figures import NONE, UNKNOWN, count, known_cost, moment, percent, share, usd
 from aigenctl.machine import as_csv
 from aigenctl.render import harmless
 
 _SUMS = ("Calls", "Hits", "Input", "Output", "Cost", "Saved")
-_CSV = ("section", "name", "calls", "hits", "input_tokens", "output_tokens", "cost_usd_nanos", "saved_usd_nanos")
+_CSV = ("section", "name", "calls", "hits", "input_tokens", "output_tokens", "cost_usd_nanos", "saved_usd_nanos", "unpriced_calls")
 _SPECIAL = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})
 
 
@@ -44,11 +44,12 @@ def as_report_csv(report: aigen.Report) -> str:
     for section in report.sections:
         lines += [[str(section.group_by), row.group[0], *_plain(row.totals)] for row in section.rows]
     lines += [
-        ["savings", item.cause or UNKNOWN, item.call_count, "", "", "", "", item.saved_usd_nanos] for item in report.totals.savings
+        ["savings", item.cause or UNKNOWN, item.call_count, "", "", "", "", item.saved_usd_nanos, ""]
+        for item in report.totals.savings
     ]
-    lines += [["budget", f"{b.name} {b.window}", "", "", "", "", b.spent_usd_nanos, ""] for b in report.budgets]
+    lines += [["budget", f"{b.name} {b.window}", "", "", "", "", b.spent_usd_nanos, "", ""] for b in report.budgets]
     for name, entries in (("dearest", report.dearest_entries), ("unknown", report.unknown_entries)):
-        lines += [[name, entry.id, 1, "", *_tokens(entry), entry.cost_usd_nanos, ""] for entry in entries]
+        lines += [[name, entry.id, 1, "", *_tokens(entry), entry.cost_usd_nanos, "", ""] for entry in entries]
     return as_csv(_CSV, lines)
 
 
@@ -65,7 +66,7 @@ def _head(report: aigen.Report, currency: Currency) -> str:
 def _summary(totals: aigen.UsageTotals, currency: Currency) -> str:
     unknown = usd(totals.unknown_cost_usd_nanos)
     facts = [
-        ("Cost", currency.show(totals.cost_usd_nanos)),
+        ("Cost", currency.show(known_cost(totals))),
         ("Saved", currency.show(totals.saved_usd_nanos)),
         ("Calls", count(totals.call_count)),
         ("Answered from the cache", f"{count(totals.hit_count)} ({share(totals.hit_count, totals.call_count)})"),
@@ -119,12 +120,12 @@ def _entries(title: str, entries: Iterable[aigen.LedgerEntry], currency: Currenc
 
 def _sums(totals: aigen.UsageTotals, currency: Currency) -> list[str]:
     counts = (totals.call_count, totals.hit_count, totals.usage.total_input_tokens, totals.usage.output_tokens)
-    return [*(count(number) for number in counts), currency.show(totals.cost_usd_nanos), currency.show(totals.saved_usd_nanos)]
+    return [*(count(number) for number in counts), currency.show(known_cost(totals)), currency.show(totals.saved_usd_nanos)]
 
 
 def _plain(totals: aigen.UsageTotals) -> list[object]:
     counts = [totals.call_count, totals.hit_count, totals.usage.total_input_tokens, totals.usage.output_tokens]
-    return [*counts, totals.cost_usd_nanos, totals.saved_usd_nanos]
+    return [*counts, totals.cost_usd_nanos, totals.saved_usd_nanos, totals.unpriced_count]
 
 
 def _tokens(entry: aigen.LedgerEntry) -> list[object]:

@@ -56,6 +56,13 @@ def _shown(typed: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
+def filled(value: str | None) -> str | None:
+    """Refuse a name that was given and is empty, such as a variable of the shell that is not set."""
+    if value == "":
+        raise typer.BadParameter("it is empty; allowed: a name, or leave the option out")
+    return value
+
+
 SocketOption = Annotated[
     Path | None,
     typer.Option("--socket", metavar="PATH", help="Socket of the daemon; by default where AIGEN_SOCKET and the usual places say."),
@@ -68,13 +75,13 @@ LimitOption = Annotated[
     int, typer.Option("--limit", "-n", parser=whole(0, 1_000_000_000), metavar="INTEGER", help="Most rows; 0 for all.")
 ]
 
-ProviderOption = Annotated[str | None, typer.Option("--provider", help="Only this provider.")]
-ModelOption = Annotated[str | None, typer.Option("--model", help="Only this model.")]
-AgentOption = Annotated[str | None, typer.Option("--agent", help="Only this agent.")]
-ServiceOption = Annotated[str | None, typer.Option("--service", help="Only this service.")]
-SessionOption = Annotated[str | None, typer.Option("--session", help="Only this session.")]
-PhaseOption = Annotated[str | None, typer.Option("--phase", help="Only this phase.")]
-TaskOption = Annotated[str | None, typer.Option("--task", help="Only this task.")]
+ProviderOption = Annotated[str | None, typer.Option("--provider", callback=filled, help="Only this provider.")]
+ModelOption = Annotated[str | None, typer.Option("--model", callback=filled, help="Only this model.")]
+AgentOption = Annotated[str | None, typer.Option("--agent", callback=filled, help="Only this agent.")]
+ServiceOption = Annotated[str | None, typer.Option("--service", callback=filled, help="Only this service.")]
+SessionOption = Annotated[str | None, typer.Option("--session", callback=filled, help="Only this session.")]
+PhaseOption = Annotated[str | None, typer.Option("--phase", callback=filled, help="Only this phase.")]
+TaskOption = Annotated[str | None, typer.Option("--task", callback=filled, help="Only this task.")]
 LabelsOption = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only with this label; repeatable.")]
 SinceOption = Annotated[str | None, typer.Option("--since", metavar="TIME", help="First moment: ISO 8601, or an age such as 24h.")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Last moment, exclusive: ISO 8601, or an age.")]
@@ -142,17 +149,31 @@ def time_range(since: str | None, until: str | None) -> tuple[datetime | None, d
     return start, end
 
 
-def labels(pairs: list[str] | None) -> dict[str, str] | None:
+def labels(texts: list[str] | None) -> dict[str, str] | None:
     """Return labels given as `key=value`.
 
     Raises:
-        typer.BadParameter: A pair has no key.
+        typer.BadParameter: One has no key, or a key is there twice.
     """
-    split = [pair.partition("=") for pair in pairs or ()]
-    for key, sign, value in split:
+    return pairs(texts, "--label") or None
+
+
+def pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    """Return what was given as `key=value`, each key once.
+
+    Raises:
+        typer.BadParameter: One has no key, or a key is there twice, of which only one could count.
+    """
+    found: dict[str, str] = {}
+    for key, sign, value in (text.partition("=") for text in texts or ()):
         if not key or not sign:
-            raise typer.BadParameter(f"--label is {key + sign + value!r}; allowed: KEY=VALUE")
-    return {key: value for key, _, value in split} or None
+            raise typer.BadParameter(f"{option} is {_shown(key + sign + value)!r}; allowed: KEY=VALUE")
+        if key in found:
+            raise typer.BadParameter(
+                f"{option} is {_shown(key + sign + value)!r} after {_shown(key + sign + found[key])!r}; allowed: each key once"
+            )
+        found[key] = value
+    return found
 
 
 def given(**filters: object) -> dict[str, Any]:
@@ -191,10 +212,3 @@ def one_form(*, csv: bool, json_text: bool) -> None:
     """Refuse two forms of output at once."""
     if csv and json_text:
         raise typer.BadParameter("--csv together with --json; allowed: one of them")
-
-
-def filled(value: str | None) -> str | None:
-    """Refuse a name that was given and is empty, such as a variable of the shell that is not set."""
-    if value == "":
-        raise typer.BadParameter("it is empty; allowed: a name, or leave the option out")
-    return value

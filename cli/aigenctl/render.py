@@ -15,7 +15,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from aigenctl.figures import NONE, UNKNOWN, count, counted, duration, moment, percent, share, size, usd
+from aigenctl.figures import NONE, UNKNOWN, count, counted, duration, known_cost, moment, percent, share, size, usd
 
 _PAPER_WIDTH = 160  # columns where the output is no terminal, so that no table is cut
 _KEY_SHOWN = 16  # hexadecimal digits: enough to be told apart and to be given back as a prefix
@@ -100,13 +100,12 @@ def _period(result: aigen.Stats, period: str) -> str:
 
 
 def _sums(totals: aigen.UsageTotals) -> list[str]:
-    unpriced = totals.unpriced_count and not totals.cost_usd_nanos
     return [
         count(totals.call_count),
         count(totals.hit_count),
         count(totals.usage.total_input_tokens),
         count(totals.usage.output_tokens),
-        UNKNOWN if unpriced else usd(totals.cost_usd_nanos),
+        usd(known_cost(totals)),
         usd(totals.saved_usd_nanos),
     ]
 
@@ -331,7 +330,7 @@ def status(result: aigen.DaemonStatus) -> Panel:
         ("Ledger", f"epoch {result.ledger_epoch}, sequence {count(result.ledger_sequence)}"),
         ("Memory", size(result.resident_bytes)),
     ]
-    facts += [("Inbox", f"{count(result.intake_waiting_count)} waiting")] if result.intake_waiting_count else []
+    facts += [("Inbox", f"{count(result.intake_waiting_count)} lines wait")] if result.intake_waiting_count else []
     facts += [("Warning", warning) for warning in result.warnings]
     parts = [fact_list(facts)]
     if result.providers:

@@ -9,7 +9,7 @@ import typer
 from aigenctl import connection, markdown
 from aigenctl.currency import chosen
 from aigenctl.machine import as_json
-from aigenctl.options import CsvOption, JsonOption, SocketOption, one_form, whole
+from aigenctl.options import CsvOption, JsonOption, SocketOption, filled, one_form, whole
 
 app = typer.Typer(help="Report on a day, a month or a session.", no_args_is_help=True)
 ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
@@ -60,7 +60,7 @@ def monthly(
 @app.command("run")
 def run(
     ctx: typer.Context,
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
+    session: Annotated[str, typer.Argument(metavar="SESSION", callback=filled, help="The session.")],
     *,
     time_zone: ZoneOption = "",
     entries: EntriesOption = 10,

@@ -32,7 +32,8 @@ HourOption = Annotated[bool, typer.Option("--hourly", help="One row an hour inst
 ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
 DoctorOption = Annotated[bool, typer.Option("--doctor", help="Only the prompt-cache doctor: prefix by prefix.")]
 PrefixesOption = Annotated[
-    int, typer.Option("--prefixes", parser=whole(1, 1_000), metavar="INTEGER", help="How many prefixes the doctor lists, 1 to 1,000.")
+    int,
+    typer.Option("--prefixes", parser=whole(1, 1_000), metavar="INTEGER", help="Most prefixes that the doctor lists, 1 to 1,000."),
 ]
 
 
@@ -56,6 +57,8 @@ def savings(
 ) -> None:
     """Show what was saved, day by day and by cause, below zero where it cost more, and what the prompt-cache doctor finds."""
     one_form(csv=csv, json_text=json_text)
+    if doctor and hourly:
+        raise typer.BadParameter("--hourly together with --doctor, which lists prefixes; allowed: one of them")
     start_time, end_time = time_range(since, until)
     where = given(session=session, provider=provider, model=model, service=service)
     with connection.daemon(ctx, socket, as_json=json_text) as client:

@@ -14,6 +14,7 @@ from aigend.ledger import schema
 from aigend.ledger.archive import Archiver, check_archives
 from aigend.ledger.archive_file import ArchiveDamaged
 from aigend.ledger.backup import back_up, put_back
+from aigend.ledger.mark import mark_path
 from aigend.ledger.recovery import set_aside
 from aigend.ledger.retention import archive_directory
 from aigend.ledger.schema import APPLICATION_ID, NEWEST_VERSION
@@ -89,7 +90,8 @@ def _back_up(path: Path, copy: Path, say: Callable[[str], object]) -> int:
 def _restore(copy: Path, path: Path, *, clock: Clock, say: Callable[[str], object]) -> int:
     for moved in put_back(copy, path, now=clock.time()):
         say(f"set aside as {moved}")
-    say(f"{path}: restored from {copy}; calls made since that copy are not in it, and the next start says which rows are missing")
+    said = "the next start says which rows are missing" if mark_path(path).exists() else "no mark is left that tells which rows"
+    say(f"{path}: restored from {copy}; calls made since that copy are not in it, and {said}")
     return EXIT_OK
 
 

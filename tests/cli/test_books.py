@@ -242,3 +242,45 @@ def test_rate_of_the_day_is_chosen():
     assert chosen(settings, datetime(2025, 1, 1, tzinfo=UTC)).rate == 2
     assert chosen(settings[:1], None) == Currency()
     assert Currency(code="EUR").show(None) == "unknown"
+
+
+def test_report_shows_no_cost_where_no_price_is_known(daemon, run):
+    """What was paid at an unknown price is unknown in each table, never 0; CSV says of how many calls."""
+    unpriced = usage_pb2.UsageTotals(call_count=2, unpriced_count=2)
+    section = {"group_by": "GROUP_BY_MODEL", "rows": [{"group": ["odd"], "totals": unpriced}, {"group": ["m"], "totals": TOTALS}]}
+    daemon.answers["GenerateReport"] = usage_pb2.GenerateReportResponse(totals=unpriced, sections=[section])
+    text = run("report", "run", "run-1").stdout
+    assert "| Cost | unknown |" in text
+    assert "| odd | 2 | 0 | 0 | 0 | unknown | $0.00 |" in text
+    shown = lines(run("report", "run", "run-1", "--csv").stdout)
+    assert [(row["name"], row["unpriced_calls"]) for row in shown if row["section"] in ("total", "model")] == [
+        ("", "2"),
+        ("odd", "2"),
+        ("m", "0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("savings", "--prefixes", "0"), "it is 0; allowed: a whole number from 1 to 1000"),
+        (("savings", "--doctor", "--hourly"), "--hourly together with --doctor"),
+        (("report", "run", ""), "it is empty; allowed: a name"),
+        (("ledger", "list", "--session", ""), "it is empty; allowed: a name"),
+        (("budget", "pause", "team", "--key", ""), "it is empty; allowed: a name"),
+        (("budget", "resume", "team", "--key", ""), "it is empty; allowed: a name"),
+        (
+            ("ledger", "record", "p", "m", "--request-id", "x", "--label", "a=1", "--label", "a=2"),
+            "'a=2' after 'a=1'; allowed: each key once",
+        ),
+        (
+            ("budget", "set", "b", "--period", "daily", "--limit-usd", "1", "--select", "service=a", "--select", "service=b"),
+            "each key once",
+        ),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(run, words, said):
+    """A value that is out of range, empty or given twice is named, and nothing is asked of the daemon."""
+    refused = run(*words)
+    assert refused.exit_code == Exit.USAGE
+    assert said in " ".join(refused.stderr.replace("│", " ").split())

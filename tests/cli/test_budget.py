@@ -4,6 +4,7 @@ import json
 
 import pytest
 from aigen.v1 import budget_pb2 as pb
+from aigenctl.exits import Exit
 
 WINDOW = pb.BudgetWindow(
     budget="team",
@@ -86,7 +87,8 @@ def test_pause_resume_and_delete_say_what_they_did(filled, run):
     assert run("budget", "pause", "team", "--key", "red").stdout == "team is paused.\n"
     assert filled.asked["PauseBudget"][0].key == "red"
     assert run("budget", "resume", "team").stdout == "team is resumed.\n"
-    assert run("budget", "delete", "team", stdin="n\n").exit_code != 0
+    refused = run("budget", "delete", "team", stdin="y\n")
+    assert (refused.exit_code, "pass --yes" in refused.stderr) == (Exit.USAGE, True)
     assert filled.asked["DeleteBudget"] == []
     assert run("budget", "delete", "team", "--yes").stdout == "team is removed.\n"
     assert filled.asked["DeleteBudget"][0].name == "team"

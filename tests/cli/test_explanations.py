@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import pytest
 from aigen.v1 import completion_pb2, message_pb2, usage_pb2
 from aigenctl.exits import Exit
 
@@ -195,7 +196,25 @@ def test_an_export_says_what_is_archived(daemon, run):
     """Charges of the range that are in files are named on standard error; another range has none."""
     daemon.answers |= {"ListLedgerArchives": ARCHIVES, "ExportLedger": []}
     assert "/a/ledger-2026-01.jsonl.gz" in run("ledger", "export").stderr
-    assert run("ledger", "export", "--since", "2026-02-01").stderr == ""
+    assert run("ledger", "export", "--since", "2026-02-01T00:00Z").stderr == ""
+    assert run("ledger", "export", "--until", "2026-01-01T00:00Z").stderr == ""  # the end is exclusive
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (("--session", "run-1"), 0),
+        (("--provider", "openai", "--label", "team=a"), 2),
+        (("--label", "team=b"), 0),
+        (("--since", "2026-01-01T00:00Z", "--until", "2026-01-01T00:01Z"), 2),
+        (("--until", "2026-01-01T00:00Z"), 0),
+        (("--since", "2026-01-01T00:01Z"), 0),
+    ],
+)
+def test_an_archive_is_exported_by_what_was_asked_for(tmp_path, run, words, count):
+    """Filters and times hold for a file as they hold for the ledger."""
+    path = _archive(tmp_path, HEADER, ATTEMPT, ATTEMPT | {"id": 8})
+    assert len(run("ledger", "export", "--archive", path, *words).stdout.splitlines()) == count
 
 
 def test_an_archive_is_exported_without_a_daemon(tmp_path, daemon, run):

@@ -423,6 +423,14 @@ def test_status_as_csv_has_a_line_a_provider_and_a_budget(daemon, run):
     assert (read[2]["window"], read[2]["limit_usd_nanos"], read[2]["adapter"]) == ("2026-11-21", "1000000000", "")
 
 
+def test_status_tells_of_an_inbox_where_lines_wait(daemon, run):
+    """Without one, or with nothing in it, there is no such line."""
+    assert "Inbox" not in run("status").stdout
+    daemon.answers["GetStatus"] = daemon_pb2.GetStatusResponse(intake_waiting_count=1_200)
+    assert "1,200 lines wait" in run("status").stdout
+    assert json.loads(run("status", "--json").stdout)["intake_waiting_count"] == 1_200
+
+
 def test_fresh_daemon_has_no_tables(daemon, run):
     """Without providers and budgets the panel ends with the facts."""
     assert "Budget" not in run("status").stdout

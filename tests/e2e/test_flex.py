@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.running import Aigend, Warm
 from tests.emulator_server import RunningEmulator
 
+pytestmark = pytest.mark.not_on_floor
 PRICES = """
 version: "1"
 currency: USD

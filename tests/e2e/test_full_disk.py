@@ -13,6 +13,7 @@ from tests.e2e.running import Aigend, eventually
 from tests.e2e.small_disk import SmallDisk
 from tests.emulator_server import RunningEmulator
 
+pytestmark = pytest.mark.not_on_floor
 MODEL = "gpt-4o-mini"
 CALLS = 12
 SETTINGS = {"limits": {"per_provider": CALLS}}

@@ -61,7 +61,7 @@ def finished(folder: Path) -> bool:
 
 def end(daemon: Aigend, folder: Path) -> None:
     """Let a daemon finish what is there, and stop it."""
-    eventually(lambda: finished(folder))
+    eventually(lambda: finished(folder), within_s=40)
     daemon.stop()
 
 

@@ -11,7 +11,7 @@ from tests.e2e.running import eventually
 from tests.emulator_server import RunningEmulator
 from tests.torture import disk_shim
 
-pytestmark = pytest.mark.skipif(disk_shim.compiler() is None, reason="needs a C compiler")
+pytestmark = [pytest.mark.not_on_floor, pytest.mark.skipif(disk_shim.compiler() is None, reason="needs a C compiler")]
 
 MODEL = "gpt-4o-mini"
 

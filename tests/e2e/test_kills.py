@@ -34,6 +34,7 @@ def test_no_call_is_lost_or_counted_twice(capfd: pytest.CaptureFixture[str]):
     assert figures["charges"] > 0
 
 
+@pytest.mark.not_on_floor
 @pytest.mark.timeout(60)
 def test_spoilt_truth_is_found_out():
     """Control: with a charge struck out of the truth and one invented, one row is a phantom, one charge lost, and the run fails."""
@@ -43,6 +44,7 @@ def test_spoilt_truth_is_found_out():
     assert "I2" in said
 
 
+@pytest.mark.not_on_floor
 @pytest.mark.timeout(60)
 def test_what_is_written_down_afterwards_is_lost():
     """Control: a program that pays first and writes down later, in groups, loses charges when it is killed."""

@@ -11,6 +11,7 @@ from aigen_emulator.server import serving
 
 from tests.e2e.running import Aigend, Warm
 
+pytestmark = pytest.mark.not_on_floor
 STABLE = 20_000  # tokens of the prefix that all calls share
 BYTES_A_TOKEN = 4
 CALLS = 5

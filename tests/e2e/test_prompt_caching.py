@@ -11,6 +11,7 @@ import pytest
 from tests.e2e.running import Aigend, Warm
 from tests.emulator_server import RunningEmulator
 
+pytestmark = pytest.mark.not_on_floor
 MODEL = "claude-sonnet-4-5"
 TURNS = 10
 STABLE, ASKED, ANSWERED = 20_000, 100, 50  # tokens of the system prompt, of each question, of each answer

@@ -77,6 +77,7 @@ def test_garbage_on_the_socket(house: Aigend, data: bytes):
             read_all(raw)
         except BrokenPipeError:
             pass  # it was cut off while it spoke
+    assert house.client().complete("and now in gRPC", model=MODEL).text
 
 
 def test_connections_that_say_nothing(house: Aigend):

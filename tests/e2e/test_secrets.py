@@ -13,6 +13,7 @@ from tests.e2e.conftest import MakeDaemon
 from tests.e2e.running import KEY, eventually
 from tests.emulator_server import RunningEmulator
 
+pytestmark = pytest.mark.not_on_floor
 MODEL = "gpt-4o-mini"
 PROMPT = "the-secret-plan-of-acme about quarterly numbers"
 

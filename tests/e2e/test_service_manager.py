@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e.conftest import MakeDaemon
 
+pytestmark = pytest.mark.not_on_floor
+
 
 def test_manager_hears_of_the_whole_life(make_daemon: MakeDaemon):
     """READY with a status and the pid, pings within half the watchdog's time, RELOADING, STOPPING with more time for the drain."""

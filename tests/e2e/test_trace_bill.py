@@ -17,6 +17,7 @@ from benchmarks.synthetic_traces import agents
 from benchmarks.traces import TraceRequest, block_texts, read_trace
 from tests.serving import SIGNALS, loaded_settings
 
+pytestmark = pytest.mark.not_on_floor
 TRACE = Path(__file__).parents[2].parent / "shared" / "data" / "trace_mooncake_synthetic.jsonl"
 MODEL = "claude-opus-4-5"
 MANY = 300

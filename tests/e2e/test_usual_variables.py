@@ -11,6 +11,7 @@ from tests.e2e.conftest import MakeDaemon
 from tests.e2e.running import KEY, Aigend, eventually
 from tests.emulator_server import RunningEmulator
 
+pytestmark = pytest.mark.not_on_floor
 # name -> key variable, address variable, path of the address, model
 USUAL = {
     "openai": ("OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1", "gpt-4o-mini"),

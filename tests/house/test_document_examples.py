@@ -109,6 +109,19 @@ def test_examples_run(page: Path, socket: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(60)
+def test_the_batch_job_of_the_examples_is_answered_and_paid_once(socket: Path, tmp_path: Path) -> None:
+    """The job is handed in, waited for and found again by its id; the second run shows the same and costs nothing more."""
+    code = (tree.ROOT / "examples" / "batch_job.py").read_text(encoding="utf-8")
+    code = code.replace("parse_args(argv)", 'parse_args(["--wait"])')
+    first, second = (run(code, socket=socket, folder=tmp_path) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert sorted(first.stdout.splitlines()) == sorted(second.stdout.splitlines())
+    assert first.stdout.splitlines()[-1].startswith("4 of 4 answered: ")
+    with aigen.Client(socket=str(socket)) as client:
+        assert client.stats(session="nightly").totals.miss_count == 4
+
+
+@pytest.mark.timeout(60)
 def test_a_broken_example_is_noticed(socket: Path, tmp_path: Path) -> None:
     """Control: a page whose example asks for an agent that doesn't exist fails, and the line is the page's own."""
     text = "# Page\n\n```python\nimport aigen\n\nwith aigen.Client() as client:\n    client.complete('Hi', agent='nobody')\n```\n"

@@ -46,6 +46,8 @@ LASTING = (
     "garbage=wrong_shape",
 )
 DOUBTED = ("usage=missing", "usage=negative", "usage=absurd", "usage=nan")
+DEFERRABLE = ("gpt-4o-mini", "anthropic/claude-sonnet-4-5", "google/gemini-2.5-pro")
+LINE_FAULTS = ("", "", "", "[[fault:status=400]]", "[[fault:status=500]]", "[[fault:usage=missing]]")
 STREAM_FAULTS = (
     "",
     "[[fault:cut_after=4]]",
@@ -109,6 +111,8 @@ class Callers:
             (0.10, "stream", self._streamed),
             (0.05, "batch", self._batch),
             (0.04, "mode", self._other_mode),
+            (0.03, "flex", self._flexible),
+            (0.05, "deferred", self._deferred),
             (0.02, "replay", self._replayed),
             (0.02, "left", self._left),
             (0.02, "unpriced", self._without_price),
@@ -222,6 +226,20 @@ class Callers:
     async def _other_mode(self, account: dict[str, str]) -> None:
         prompt, model = self._dice.choice(self._asked) if self._asked else (self._question(), self._model())
         await self._ask(prompt, account, model=model, mode=self._dice.choice(("bypass", "refresh")))
+
+    async def _flexible(self, account: dict[str, str]) -> None:
+        """Ask on the cheaper tier: served there, refused where the provider has none, failing as other calls do."""
+        model = self._dice.choice(("gpt-4o-mini", "gpt-4o-mini", "google/gemini-2.5-pro", "anthropic/claude-sonnet-4-5"))
+        fault = self._dice.choice(("", "", "", f"[[fault:{self._dice.choice(PASSING)}]]", "[[fault:status=400]]"))
+        await self._ask(self._question(fault), account, model=model, lane="flex")
+
+    async def _deferred(self, account: dict[str, str]) -> None:
+        """Let a pair of questions wait for a batch job, sometimes an equal pair, sometimes with one that fails in it."""
+        model = self._dice.choice(DEFERRABLE)
+        one = self._question(self._dice.choice(LINE_FAULTS))
+        two = one if self._dice.random() < 0.2 else self._question()
+        asked = [self._ask(prompt, account, model=model, lane="deferred") for prompt in (one, two)]
+        self._count(await asyncio.gather(*asked, return_exceptions=True))
 
     async def _replayed(self, account: dict[str, str]) -> None:
         """Ask under one request id twice, past the cache: the second is the first one's reply again, word for word."""

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -41,6 +42,13 @@ RATES = {  # USD per million tokens, and a request; odd ones, so that rounding c
     ("anthropic", "claude-sonnet-4-5"): ("3", "0.3", "3.75", "6", "15", "0"),
     ("perplexity", "openai/gpt-5"): ("1", "1", "1", "1", "1", "0"),  # as it reports itself
     ("google", "gemini-2.5-pro"): ("1.2500001", "0.125", "1.2500001", "1.2500001", "5.0000003", "0.0000000015"),
+}
+TIERS = {  # likewise, where processing costs less
+    ("openai", "gpt-4o-mini", "flex"): ("0.0756789", "0.0375678", "0.0756789", "0.0756789", "0.3027654", "0"),
+    ("openai", "gpt-4o-mini", "batch"): ("0.0756173", "0.0375617", "0.0756173", "0.0756173", "0.3027161", "0"),
+    ("anthropic", "claude-sonnet-4-5", "batch"): ("1.5000001", "0.15", "1.875", "3", "7.5000003", "0"),
+    ("google", "gemini-2.5-pro", "flex"): ("0.6250007", "0.0625", "0.6250007", "0.6250007", "2.5000007", "0"),
+    ("google", "gemini-2.5-pro", "batch"): ("0.6250001", "0.0625", "0.6250001", "0.6250001", "2.5000001", "0"),
 }
 DEARER = ("openai", "gpt-4o")  # its price is corrected in the end
 BUDGETS = [
@@ -93,8 +101,13 @@ def running(folder: Path) -> Iterator[House]:
 
 def _settings(address: str, prices: Path) -> dict[str, Any]:
     paths = {"openai": "/v1", "anthropic": "/v1", "google": "/v1", "perplexity": "/perplexity/v1", "spare": "/v1"}
-    providers = {name: {"base_url": f"{address}/p/{name}{path}", "api_key": KEY, "timeout_s": 2.0} for name, path in paths.items()}
+    providers: dict[str, dict[str, Any]] = {
+        name: {"base_url": f"{address}/p/{name}{path}", "api_key": KEY, "timeout_s": 2.0} for name, path in paths.items()
+    }
+    for name in ("openai", "anthropic", "google"):
+        providers[name] |= {"batch_api": "use"} | ({} if name == "anthropic" else {"service_tiers": "send"})
     return {
+        "deferred": {"max_wait_s": 0.3, "gather_s": 0.1, "poll_min_s": 0.05, "poll_max_s": 0.2},
         "providers": providers,
         "prices": {"file": str(prices)},
         "budgets": BUDGETS,
@@ -123,17 +136,27 @@ def _emulator(truth: Path) -> Iterator[str]:
 def _write_prices(path: Path, rates: dict[tuple[str, str], tuple[str, ...]]) -> None:
     providers: dict[str, dict[str, Any]] = {}
     for (provider, model), found in rates.items():
-        named = _named(found) | {
-            "valid_from": "2020-01-01",
-            "source": "mixed run",
-            "checked_on": datetime.now(UTC).date().isoformat(),
-        }
+        tiers = {tier: _tokens(TIERS[key]) for key in TIERS if key[:2] == (provider, model) for tier in key[2:]}
+        named = (
+            _named(found)
+            | tiers
+            | {
+                "valid_from": "2020-01-01",
+                "source": "mixed run",
+                "checked_on": datetime.now(UTC).date().isoformat(),
+            }
+        )
         providers.setdefault(provider, {})[model] = named
     path.write_text(yaml.safe_dump({"version": 1, "currency": "USD", "providers": providers}), encoding="utf-8")
 
 
 def _named(rates: tuple[str, ...]) -> dict[str, Any]:
     return dict(zip((*money_agreement.TOKENS[:5], "request_fee"), rates, strict=True))
+
+
+def _tokens(rates: tuple[str, ...]) -> dict[str, str]:
+    """Return the rates of a tier, which has no request fee of its own."""
+    return {name: rate for name, rate in _named(rates).items() if name != "request_fee"}
 
 
 async def _called(house: House, *, calls: int, seed: int) -> Told:
@@ -143,7 +166,8 @@ async def _called(house: House, *, calls: int, seed: int) -> Told:
 
 def _still(client: aigen.Client) -> bool:
     status = client.status()
-    return not (status.in_flight_count or status.queued_count or status.detached_count)
+    deferred = status.deferred_waiting_count or status.deferred_submitted_count
+    return not (status.in_flight_count or status.queued_count or status.detached_count or deferred)
 
 
 def _record_elsewhere(client: aigen.Client, dice: random.Random, count: int) -> None:
@@ -214,12 +238,22 @@ def _books(house: House, told: Told, rates: dict[tuple[str, str], tuple[str, ...
     if control == "charge":
         answered = {request_id for request_id, _ in told.paid.values()}
         charged.remove(next(charge for charge in charged if charge["request_id"] in answered and charge["provider"] != "spare"))
+    rows = money_agreement.read_rows(house.daemon.ledger)
+    charged = [_of_line(charge, rows) for charge in charged]
     return Books(
-        rows=money_agreement.read_rows(house.daemon.ledger),
+        rows=rows,
         free=tuple(told.free),
         charges={(charge["request_id"], charge["attempt"]): charge for charge in charged},
         rates={key: _named(found) for key, found in rates.items()},
+        tiers={key: _named(found) for key, found in TIERS.items()},
     )
+
+
+def _of_line(charge: Row, rows: tuple[Row, ...]) -> Row:
+    """Return a charge under the request id and attempt that the ledger knows it by; a batch line has its own name."""
+    found = re.fullmatch(r"a(\d+)-.*", charge.get("custom_id") or "")
+    row = next((row for row in rows if found and row["id"] == int(found[1])), None)
+    return charge if row is None else charge | {"request_id": row["request_id"], "attempt": row["attempt_number"]}
 
 
 def _told_wrong(told: Told, rows: tuple[Row, ...]) -> Iterator[str]:
@@ -268,6 +302,7 @@ def mixed_run(folder: Path, *, calls: int, seed: int, control: str = "") -> tupl
 def _figures(told: Told, books: Books, found: list[str], *, seconds: tuple[float, float]) -> dict[str, object]:
     sums = money_agreement.sums_of(books.rows, books.free)
     flagged = sum(bool(set(row["flags"]) - {"repriced"}) for row in books.rows)
+    processed = [charge.get("processing") for charge in books.charges.values()]
     return {
         "calls": told.calls,
         "charges": len(books.charges),
@@ -275,6 +310,7 @@ def _figures(told: Told, books: Books, found: list[str], *, seconds: tuple[float
         "flagged": flagged,
         **{name: sums[name] for name in ("hit", "miss", "coalesced", "bypass", "refresh", "replay")},
         **{name: sums[name] for name in ("unknown_count", "released_count", "unpriced_count")},
+        **{f"{tier}_count": processed.count(tier) for tier in ("flex", "batch")},
         "cost_usd_nanos": sums["cost"],
         "unknown_usd_nanos": sums["unknown"],
         "errors": dict(sorted(told.errors.items())),

@@ -61,6 +61,7 @@ class Books:
     free: tuple[tuple[str, Mapping[str, str], str, int], ...]  # outcome, account, cause, saved
     charges: Mapping[tuple[str, int], Row]  # truth by request id and attempt
     rates: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)  # USD by provider and model
+    tiers: Mapping[tuple[str, str, str], Mapping[str, str]] = field(default_factory=dict)  # and by cheaper processing
 
     @property
     def own(self) -> tuple[Row, ...]:
@@ -154,7 +155,10 @@ def _in_times(client: aigen.Client, books: Books, name: str, zone: str, true: Su
     found = client.stats(group_by=[name], time_zone=zone)
     told = {row.group[0]: sums_told(row.totals) for row in found.rows}
     where = f"stats by {name} in {zone}"
-    yield from _differ(f"{where}, groups added", sum(told.values(), Counter(dict.fromkeys(true, 0))), +true)
+    added: Sums = Counter()
+    for group_sums in told.values():
+        added.update(group_sums)  # which, other than +, keeps what is negative: marks may have cost more than they saved
+    yield from _differ(f"{where}, groups added", added, true)
     groups: dict[str, list[Row]] = {}
     for row in books.rows:
         groups.setdefault(_local(row, name, zone), []).append(row)
@@ -336,7 +340,8 @@ def usage_charged(charge: Row) -> tuple[int, ...]:
 
 def cost_charged(charge: Row, books: Books) -> int | None:
     """Return what a charge comes to at the run's own prices, in nano-dollars; None where there is no price."""
-    rates = books.rates.get((charge["provider"], charge["model"]))
+    place = charge["provider"], charge["model"]
+    rates = books.tiers.get((*place, charge.get("processing") or ""), books.rates.get(place))
     if rates is None:
         return None
     tokens = zip(TOKENS, usage_charged(charge), strict=False)

@@ -17,6 +17,7 @@ import structlog
 
 from aigend.clock import Clock
 from aigend.completion.call import Reply
+from aigend.completion.places import check_on
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason
 from aigend.ledger import batch_jobs as rows
@@ -31,6 +32,7 @@ SWEEP_S = 3_600.0
 LATER = frozenset((Reason.OVERLOADED, Reason.STORAGE_FULL, Reason.STORAGE_DAMAGED))  # what a request waits out
 LATER_S = 30.0
 LOOKS_AFTER_CANCEL = 3
+AT_ONCE = 64  # requests given up together: one durable commit serves them
 _log = structlog.get_logger("aigend.completion")
 
 Complete = Callable[[CompletionRequest, Caller], Awaitable[Reply]]
@@ -45,6 +47,7 @@ class _Running:
     size: int = 0  # bytes of its open requests
     tasks: dict[int, "asyncio.Task[None]"] = field(default_factory=dict)  # by position
     ended: list[int] = field(default_factory=list)  # positions, as they ended in this life of the daemon
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -95,10 +98,11 @@ class BatchJobs:
         """Take a job and begin with it; the same job under the same name is the one that is there.
 
         Raises:
-            DomainError: OVERLOADED, REQUEST_ID_REUSED, DRAINING, STORAGE_FULL or STORAGE_DAMAGED.
+            DomainError: OVERLOADED, REQUEST_ID_REUSED, CAPABILITY_MISSING, DRAINING, STORAGE_FULL or STORAGE_DAMAGED.
         """
         if self._closing:
             raise _stopping()
+        check_on(self._snapshot())
         size = sum(len(body) for _, body in job.items)
         self._check_room(size)
         now_us = int(self._clock.time() * 1e6)
@@ -139,6 +143,7 @@ class BatchJobs:
         if running is not None:
             await self._ledger.write(partial(rows.cancel, job_id=row.id, now_us=int(self._clock.time() * 1e6)))
             running.row = replace(running.row, cancel_time=self._clock.time())
+            running.cancelled.set()
             await self._cancel_open(running)
             self._begin(self._cancel_late(running))
         return await self.find(scope, name)
@@ -191,15 +196,14 @@ class BatchJobs:
 
     def _go_on(self, job: JobRow, open_items: list[ItemRow]) -> None:
         running = _Running(job, size=sum(len(item.body) for item in open_items))
+        if job.cancel_time is not None:
+            running.cancelled.set()
         self._running[job.id] = running
         self._begin(self._feed(running, open_items))
 
     async def _feed(self, running: _Running, open_items: list[ItemRow]) -> None:
         """Begin with one request after the other, so that other calls have their turns in between."""
         for item in open_items:
-            if running.row.cancel_time is not None:
-                await self._end(running, item, _cancelled())
-                continue
             task = asyncio.get_running_loop().create_task(self._work(running, item))
             running.tasks[item.position] = task
             task.add_done_callback(partial(self._worked, running, item))
@@ -207,20 +211,39 @@ class BatchJobs:
 
     async def _work(self, running: _Running, item: ItemRow) -> None:
         """Ask for one request's answer until it has one, or an error of its own."""
-        request, caller = self._read_request(item.body), _caller(running.row, item)
-        while True:
-            try:
-                reply = await self._complete(request, caller)
-            except DomainError as error:
-                if error.reason is Reason.DRAINING:
-                    return  # it stays open, and the next start goes on with it
-                if error.reason not in LATER:
-                    await self._end(running, item, error)
+        try:
+            request, caller = self._read_request(item.body), _caller(running.row, item)
+            while not running.cancelled.is_set() or await self._begun(running, item):
+                try:
+                    reply = await self._complete(request, caller)
+                except DomainError as error:
+                    if error.reason is Reason.DRAINING:
+                        return  # it stays open, and the next start goes on with it
+                    if error.reason not in LATER:
+                        raise
+                    await self._later(running, error.retry_after_s or LATER_S)
+                else:
+                    await self._end(running, item, reply)
                     return
-                await self._clock.sleep(error.retry_after_s or LATER_S)
-            else:
-                await self._end(running, item, reply)
-                return
+            await self._end(running, item, _cancelled())
+        except DomainError as error:
+            await self._end(running, item, error)
+
+    async def _begun(self, running: _Running, item: ItemRow) -> bool:
+        """Return whether a request of a cancelled job may have been paid for; one that waits is given up before it leaves."""
+        scope = running.row.scope
+        await self._cancel_line(scope, item.request_id)
+        known = await self._ledger.read(lambda connection: rows.is_begun(connection, scope, item.request_id), fresh=True)
+        return bool(known)
+
+    async def _later(self, running: _Running, seconds: float) -> None:
+        """Wait, but no longer than the job is wanted."""
+        waits = [asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(running.cancelled.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _worked(self, running: _Running, item: ItemRow, task: "asyncio.Task[None]") -> None:
         running.tasks.pop(item.position, None)
@@ -247,9 +270,10 @@ class BatchJobs:
 
     async def _cancel_open(self, running: _Running) -> None:
         """Give up what waits; a request in a provider's job that goes on is waited for, because it is paid for."""
-        open_items = await self._ledger.read(lambda c: rows.items(c, running.row.id, state=ItemState.OPEN), fresh=False)
-        for item in open_items:
-            await self._cancel_line(running.row.scope, item.request_id)
+        names = await self._ledger.read(lambda c: rows.open_names(c, running.row.id), fresh=False)
+        for start in range(0, len(names), AT_ONCE):
+            group = names[start : start + AT_ONCE]
+            await asyncio.gather(*(self._cancel_line(running.row.scope, name) for name in group))
 
     async def _cancel_late(self, running: _Running) -> None:
         """Give up what was on its way to be collected when its job was cancelled."""

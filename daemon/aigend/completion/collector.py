@@ -17,13 +17,14 @@ import structlog
 from aigend.clock import Clock
 from aigend.completion.jobs import Jobs
 from aigend.completion.lines import Line, LineBooks
-from aigend.completion.places import BatchPlaces
+from aigend.completion.places import BatchPlaces, batch_of
 from aigend.completion.snapshot import Snapshot
 from aigend.config import DeferredSettings
 from aigend.errors import DomainError, Reason
 from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.batch_rows import AGE_BOUND_S, UploadRow
 from aigend.ledger.entries import AttemptState, StateConflict
+from aigend.providers.registry import Account
 
 NEAR_S = 0.001  # sums of times differ by less; what is due so soon is due
 MOST_LINES = 2_000  # of one job, whatever its provider takes: they are written in one commit, which others wait for
@@ -36,34 +37,40 @@ _log = structlog.get_logger("aigend.completion")
 class _Group:
     """Lines that may share one job, oldest first, and when they leave."""
 
-    lines: list[Line] = field(default_factory=list)
+    waiting: dict[Line, None] = field(default_factory=dict)
     size: int = 0  # bytes as uploaded, about: it is not counted again when a line is given up
     start_by: float = math.inf  # wall clock; earliest latest start
-    not_before: float = 0.0  # wall clock; after a try that failed
+    not_before: float = 0.0  # monotonic clock; after a try that failed
+
+    @property
+    def lines(self) -> list[Line]:
+        """The lines, oldest first."""
+        return list(self.waiting)
 
     def add(self, line: Line) -> None:
         """Take a line in."""
-        self.lines.append(line)
+        self.waiting[line] = None
         self.size += line.wire_size
         self.start_by = min(self.start_by, math.inf if line.facts.start_by is None else line.facts.start_by)
 
     def keep(self, lines: list[Line]) -> None:
         """Hold these lines and no others."""
-        self.lines, self.size, self.start_by = [], 0, math.inf
+        self.waiting, self.size, self.start_by = {}, 0, math.inf
         for line in lines:
             self.add(line)
 
-    def due(self, settings: DeferredSettings) -> float:
-        """Return when it leaves, by the wall clock."""
-        if not self.lines:
+    def due_in(self, settings: DeferredSettings, clock: Clock) -> float:
+        """Return in how many seconds it leaves; a clock on the wall that is put back or forward only moves latest starts."""
+        if not self.waiting:
             return math.inf
-        alone = self.lines[0].create_time + settings.max_wait_s
-        together = self.lines[-1].create_time + settings.gather_s if len(self.lines) > 1 else math.inf
-        return max(self.not_before, min(alone, together, self.start_by))
+        alone = next(iter(self.waiting)).since + settings.max_wait_s
+        together = next(reversed(self.waiting)).since + settings.gather_s if len(self.waiting) > 1 else math.inf
+        now = clock.monotonic()
+        return max(self.not_before - now, min(min(alone, together) - now, self.start_by - clock.time()))
 
     def full(self, *, max_lines: int, max_bytes: int) -> bool:
         """Return whether there is enough for a job to which nothing can be added."""
-        return len(self.lines) >= max_lines or self.size >= max_bytes
+        return len(self.waiting) >= max_lines or self.size >= max_bytes
 
 
 class Collector:
@@ -103,17 +110,17 @@ class Collector:
 
     def gather(self, line: Line) -> None:
         """Let a line wait for company."""
-        route = line.reservation.intent.route
-        self._groups[route.provider, line.facts.account, route.model].add(line)
+        self._groups[_place_of(line)].add(line)
         self._news.set()
 
     def drop(self, line: Line) -> None:
         """Forget a line, if it still waits."""
-        for place, group in list(self._groups.items()):
-            if line in group.lines:
-                group.lines.remove(line)
-                if not group.lines:
-                    del self._groups[place]
+        place = _place_of(line)
+        group = self._groups.get(place)
+        if group is not None:
+            group.waiting.pop(line, None)
+            if not group.waiting:
+                del self._groups[place]
 
     async def run(self) -> None:
         """Let groups leave when they are due."""
@@ -122,9 +129,9 @@ class Collector:
             settings = self.snapshot.settings.deferred
             await self._drop_old()
             for place, group in list(self._groups.items()):
-                await self._let_leave(place, group, due=group.due(settings) <= self._clock.time() + NEAR_S)
-            due = min((group.due(settings) for group in self._groups.values()), default=math.inf)
-            await self._pause(min(due - self._clock.time(), AGE_BOUND_S))
+                await self._let_leave(place, group, due=group.due_in(settings, self._clock) <= NEAR_S)
+            due_in = min((group.due_in(settings, self._clock) for group in self._groups.values()), default=math.inf)
+            await self._pause(min(due_in, AGE_BOUND_S))
 
     async def _pause(self, seconds: float) -> None:
         waits = [asyncio.ensure_future(self._clock.sleep(max(seconds, 0.0))), asyncio.ensure_future(self._news.wait())]
@@ -137,26 +144,27 @@ class Collector:
     async def _let_leave(self, place: Place, group: _Group, *, due: bool) -> None:
         """Submit a group's lines in as many jobs as the provider's limits ask for; before it is due, full jobs alone."""
         try:
-            limits = (await self._places.batch_of(place[0], place[1])).limits
+            account = await self._places.account_of(place[0], place[1])
+            limits = batch_of(account).limits
             most = min(limits.max_lines, MOST_LINES)
             if not due and not group.full(max_lines=most, max_bytes=limits.max_bytes):
                 return
             for part in _parts(group.lines, max_lines=most, max_bytes=limits.max_bytes, whole=due):
-                await self._submit(place, group, part)
+                await self._submit(place, group, part, account)
         except DomainError as error:
-            group.not_before = self._clock.time() + RETRY_S
+            group.not_before = self._clock.monotonic() + RETRY_S
             _log.warning("batch_job_waits", provider=place[0], reason=error.reason)
         except Exception:  # noqa: BLE001 - a defect met by one group must not keep the others waiting
-            group.not_before = self._clock.time() + RETRY_S
+            group.not_before = self._clock.monotonic() + RETRY_S
             _log.exception("batch_job_waits", provider=place[0])
-        if not group.lines and self._groups.get(place) is group:
+        if not group.waiting and self._groups.get(place) is group:
             del self._groups[place]
 
-    async def _submit(self, place: Place, group: _Group, lines: list[Line]) -> None:
+    async def _submit(self, place: Place, group: _Group, lines: list[Line], account: Account) -> None:
         """Let lines leave in one job; one that was released meanwhile stays behind."""
         while lines:
             try:
-                row = await self._desk.submit(_upload(place, lines), [line.reservation.attempt_id for line in lines])
+                row = await self._desk.submit(_upload(place, lines, account), [line.reservation.attempt_id for line in lines])
             except StateConflict as conflict:
                 lines = [line for line in lines if line.reservation.attempt_id != conflict.attempt_id]
                 group.keep([line for line in group.lines if line.reservation.attempt_id != conflict.attempt_id])
@@ -179,14 +187,20 @@ class Collector:
                     self.on_end(line)
 
 
-def _upload(place: Place, lines: list[Line]) -> UploadRow:
-    provider, account, model = place
+def _place_of(line: Line) -> Place:
+    route = line.reservation.intent.route
+    return route.provider, line.facts.account, route.model
+
+
+def _upload(place: Place, lines: list[Line], account: Account) -> UploadRow:
+    provider, _, model = place
+    token = secrets.token_hex(12)
     return UploadRow(
         id=0,
-        mark=f"aigen-{secrets.token_hex(12)}",
+        mark=f"aigen-{token}-{account.fingerprint(token)}",
         provider=provider,
         model=model,
-        account=account,
+        account=account.number,
         provider_job_id="",
         line_count=len(lines),
         cancelled=False,

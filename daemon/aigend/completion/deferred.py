@@ -19,7 +19,7 @@ from aigend.completion.collector import Collector
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.jobs import Jobs
 from aigend.completion.known_ids import KnownIds
-from aigend.completion.lines import Line
+from aigend.completion.lines import GivenUpError, Line, batch_line
 from aigend.completion.places import BatchPlace, BatchPlaces
 from aigend.completion.ports import AnswerCodec
 from aigend.completion.sharing import Sharing
@@ -81,7 +81,6 @@ class DeferredLane:
         self._shared: dict[object, AnswerFlight] = {}  # by flight key
         self._lines: dict[tuple[str, str], Line] = {}
         self._size = 0
-        self._cancelled: set[tuple[str, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
         jobs.on_end = collector.on_end = self._forget
@@ -132,7 +131,9 @@ class DeferredLane:
             flight = self._own_flight(call)
             repeats, leads = flight is not None, False
             if flight is None:
-                place = place or await self._places.find(call)
+                if place is None:
+                    place = await self._places.find(call)
+                    continue  # the same call may have come twice meanwhile
                 if place.too_near:
                     async with aclosing(self._sharing.ride(_ordinary(call, place), streaming=streaming)) as steps:
                         async for step in steps:
@@ -141,8 +142,9 @@ class DeferredLane:
                 flight, leads = await self._board(call, place)
             try:
                 landing = await flight.result()
-            except LeaderLeftError:
-                self._check_wanted(call)
+            except LeaderLeftError as left:
+                if isinstance(left, GivenUpError) and (leads or repeats):
+                    raise _cancelled() from left
                 continue
             yield await self._reply(call, landing, leads=leads, repeats=repeats)
             return
@@ -157,7 +159,6 @@ class DeferredLane:
         if line is None:
             return
         line.cancelled = True
-        self._cancelled.add(line.id)
         release = LineEnd(
             attempt_id=line.reservation.attempt_id,
             state=AttemptState.RELEASED,
@@ -169,7 +170,7 @@ class DeferredLane:
             return
         self._forget(line)
         if not line.flight.landed:
-            line.flight.fail(LeaderLeftError())  # others who wait for the same answer ask for it themselves
+            line.flight.fail(GivenUpError())
 
     def drain(self) -> None:
         """Send those who wait away: what they wait for is safe, and the next daemon brings it."""
@@ -200,16 +201,6 @@ class DeferredLane:
         if flight is not None and digest != call.caller.request_digest:
             raise self._known_ids.reused(call)
         return flight
-
-    def _check_wanted(self, call: Call) -> None:
-        """Tell a caller whose call was cancelled so.
-
-        Raises:
-            DomainError: JOB_CANCELLED.
-        """
-        if call.id in self._cancelled:
-            self._cancelled.discard(call.id)
-            raise DomainError(Reason.JOB_CANCELLED, "the call was cancelled before it was run; nothing was charged")
 
     async def _board(self, call: Call, place: BatchPlace) -> tuple[AnswerFlight, bool]:
         """Return the flight of an equal call that waits already, or collect this one.
@@ -245,9 +236,9 @@ class DeferredLane:
                 max_output_tokens=place.quoted.max_output_tokens,
                 start_by=place.start_by,
             )
-            reservation = await self._desk.collect(
-                _intent(call, place, self._clock.time()), facts, allow_repeat=call.caller.accounting.allow_repeat
-            )
+            intent = _intent(call, place, self._clock.time())
+            size = place.batch.size_of(batch_line(intent, facts, call.request, attempt=1))  # what can't be spelled holds no money
+            reservation = await self._desk.collect(intent, facts, allow_repeat=call.caller.accounting.allow_repeat)
         except BaseException:
             self._leave(call.id, flight)
             flight.fail(LeaderLeftError())
@@ -258,10 +249,11 @@ class DeferredLane:
             request=call.request,
             flight=flight,
             create_time=self._clock.time(),
+            since=self._clock.monotonic(),
             generation=call.generation,
             warnings=(*call.warnings, *place.quoted.warnings),
+            wire_size=size + len(str(reservation.attempt_id)) + 2,
         )
-        line.wire_size = place.batch.size_of(line.batch_line)
         self._lines[call.id] = line
         self._size += len(wire)
         self._collector.gather(line)
@@ -287,6 +279,7 @@ class DeferredLane:
             request=request,
             flight=flight,
             create_time=row.create_time,
+            since=self._clock.monotonic() - max(0.0, self._clock.time() - row.create_time),
             generation=self._cache.generation(intent.scope, request.namespace),
             wire_size=len(row.facts.request) * 2,
             state=AttemptState.RESERVED if row.upload_id is None else AttemptState.SUBMITTED,
@@ -308,8 +301,9 @@ class DeferredLane:
         return self._free.replay(call, response, route=landing.answer.route)
 
     def _forget(self, line: Line) -> None:
-        self._lines.pop(line.id, None)
-        self._size -= len(line.facts.request)
+        if self._lines.get(line.id) is line:
+            del self._lines[line.id]
+            self._size -= len(line.facts.request)
         self._collector.drop(line)
         self._leave(line.id, line.flight)
 
@@ -334,6 +328,10 @@ class DeferredLane:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # whoever waits gets it; nobody may be waiting: mark it as seen
+
+
+def _cancelled() -> DomainError:
+    return DomainError(Reason.JOB_CANCELLED, "the call was cancelled before it was run; nothing was charged")
 
 
 def _ordinary(call: Call, place: BatchPlace) -> Call:

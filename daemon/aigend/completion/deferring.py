@@ -57,7 +57,7 @@ def deferred_lane(
     places = BatchPlaces(providers=providers, health=health, clock=clock)
     books = LineBooks(desk=desk, cache=cache, codec=codec, clock=clock)
     jobs = Jobs(
-        desk=desk, books=books, batch_of=places.batch_of, snapshot=snapshot, watch=watch, clock=clock, failpoints=failpoints
+        desk=desk, books=books, batch_of=places.held, snapshot=snapshot, watch=watch, clock=clock, failpoints=failpoints
     )
     collector = Collector(desk=desk, books=books, jobs=jobs, places=places, snapshot=snapshot, clock=clock)
     return DeferredLane(

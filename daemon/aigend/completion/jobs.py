@@ -14,7 +14,8 @@ import structlog
 
 from aigend.clock import Clock
 from aigend.completion.failpoints import NO_FAILPOINTS, Failpoints
-from aigend.completion.lines import Line, LineBooks
+from aigend.completion.lines import GivenUpError, Line, LineBooks
+from aigend.completion.places import HeldBatch
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
 from aigend.errors import DomainError, Reason
@@ -30,16 +31,18 @@ from aigend.providers.batch_port import (
     may_be_accepted,
 )
 from aigend.providers.port import FaultKind, ProviderFault, ProviderReply
-from aigend.scheduling.single_flight import LeaderLeftError
 
 AT_ONCE = 32  # lines settled together: one durable commit serves them
 CLOCK_MARGIN_S = 300.0  # by which a provider's clock may differ from ours
 GIVE_UP_S = 86_400.0  # after the window's end: what the provider has not told by then it will not tell
+LONGEST_WINDOW_S = 172_800.0  # of a provider that settings do not know any more
+LEAST_TRY_S = 3_600.0  # a clock that was put forward alone gives nothing up
+_OURS = frozenset((Reason.STORAGE_FULL, Reason.STORAGE_DAMAGED))  # troubles that say nothing of the provider
 _REFUSED = frozenset((FaultKind.REJECTED, FaultKind.AUTH))
 _GONE = 404
 _log = structlog.get_logger("aigend.completion")
 
-BatchOf = Callable[[str, int], Awaitable[BatchProvider]]  # the batch API of a provider's account
+BatchOf = Callable[[UploadRow], Awaitable[HeldBatch]]  # the batch API that an upload was made with
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +51,8 @@ class Upload:
 
     row: UploadRow
     lines: dict[str, Line]  # by custom id
-    doubted_at: float | None = None  # wall clock; since when the job may or may not exist
+    doubted_at: float | None = None  # monotonic clock; since when the job may or may not exist
+    failing_since: float | None = None  # monotonic clock; since when nothing more was learned of it
     stop_asked: bool = False  # whether the provider was asked to stop it
     news: asyncio.Event = field(default_factory=asyncio.Event)  # somebody wants it looked at now
     progress: BatchProgress | None = None
@@ -101,7 +105,9 @@ class Jobs:
         """Follow an upload whose rows are durable; one that is not fresh may exist at the provider without our knowing its id."""
         upload = Upload(row, {line.facts.custom_id: line for line in lines})
         if not fresh:
-            upload.doubted_at = self._clock.time()
+            upload.doubted_at = self._clock.monotonic()
+        for line in upload.lines.values():
+            line.upload = upload
         task = asyncio.create_task(self._run(upload), name=f"upload {row.mark}")
         self._open[upload] = task
         task.add_done_callback(lambda done: self._ended(upload, done))
@@ -112,11 +118,12 @@ class Jobs:
         Raises:
             DomainError: STORAGE_FULL or STORAGE_DAMAGED.
         """
-        for upload in self.open:
-            if line in upload.lines.values() and all(other.cancelled for other in upload.lines.values()):
-                await self._desk.cancel(upload.row.id)
-                upload.row = replace(upload.row, cancelled=True)
-                upload.news.set()
+        upload = line.upload
+        if not isinstance(upload, Upload) or upload.row.cancelled or not all(one.cancelled for one in upload.lines.values()):
+            return
+        upload.row = replace(upload.row, cancelled=True)  # before it is written, so that it is written once
+        upload.news.set()
+        await self._desk.cancel(upload.row.id)
 
     async def handed_in(self) -> None:
         """Wait until no job is being handed in."""
@@ -139,20 +146,27 @@ class Jobs:
         settings = self.snapshot.settings.deferred
         delay_s = settings.poll_min_s
         while True:
+            pause_s = delay_s
             try:
                 if await self._step(upload):
                     return
-                pause_s = delay_s
-            except ProviderFault as fault:
-                if await self._over(upload, fault):
+                upload.failing_since = None
+            except Exception as error:  # noqa: BLE001 - a defect met once must not leave lines behind that nobody follows
+                if await self._over(upload, error):
                     return
-                _log.warning("batch_job_waits", mark=upload.row.mark, provider=upload.row.provider, fault=fault.kind)
-                pause_s = max(delay_s, fault.retry_after_s or 0.0)
-            except DomainError as error:
-                _log.warning("batch_job_waits", mark=upload.row.mark, provider=upload.row.provider, reason=error.reason)
-                pause_s = delay_s
+                self._tell(upload, error)
+                pause_s = max(delay_s, (error.retry_after_s or 0.0) if isinstance(error, ProviderFault) else 0.0)
             await self._pause(upload, pause_s)
             delay_s = min(delay_s * 2, settings.poll_max_s)
+
+    def _tell(self, upload: Upload, error: Exception) -> None:
+        facts = {"mark": upload.row.mark, "provider": upload.row.provider}
+        if isinstance(error, ProviderFault):
+            _log.warning("batch_job_waits", fault=error.kind, **facts)
+        elif isinstance(error, DomainError):
+            _log.warning("batch_job_waits", reason=error.reason, **facts)
+        else:
+            _log.error("batch_job_waits", exc_info=error, **facts)
 
     async def _pause(self, upload: Upload, seconds: float) -> None:
         upload.news.clear()
@@ -173,8 +187,9 @@ class Jobs:
         if not upload.lines:
             await self._close_upload(upload, "ended")
             return True
-        batch = await self._batch_of(upload.row.provider, upload.row.account)
-        if not upload.row.provider_job_id and not await self._hand_in(upload, batch):
+        held = await self._batch_of(upload.row)
+        batch = held.batch
+        if not upload.row.provider_job_id and not await self._hand_in(upload, held):
             return not upload.lines
         if upload.row.cancelled and not upload.stop_asked:
             await batch.cancel(upload.row.provider_job_id)
@@ -186,12 +201,17 @@ class Jobs:
         await self._fetch(upload, batch, progress)
         return True
 
-    async def _hand_in(self, upload: Upload, batch: BatchProvider) -> bool:
+    async def _hand_in(self, upload: Upload, held: HeldBatch) -> bool:
         """Make sure that the job exists at the provider, once, and store its id; False where that is not yet certain."""
-        if upload.doubted_at is not None and not await self._found_or_absent(upload, batch):
+        if upload.doubted_at is not None and not await self._found_or_absent(upload, held):
             return False
         if upload.row.provider_job_id:
             return True
+        if upload.row.cancelled:
+            await self._end_rest(upload, lambda line: self._release(line, "cancelled", GivenUpError()))
+            await self._close_upload(upload, "cancelled")
+            return False
+        batch = held.batch
         self._failpoints.passing("before_upload")
         self._handing_in.add(upload)
         try:
@@ -202,26 +222,28 @@ class Jobs:
             if not may_be_accepted(fault) and fault.kind in _REFUSED:
                 await self._refused(upload, fault)
                 return False
-            upload.doubted_at = self._clock.time() if may_be_accepted(fault) else None
+            upload.doubted_at = self._clock.monotonic() if may_be_accepted(fault) else None
             raise
         except BaseException:
-            upload.doubted_at = self._clock.time()
+            upload.doubted_at = self._clock.monotonic()
             raise
         finally:
             self._handing_in.discard(upload)
         return True
 
-    async def _found_or_absent(self, upload: Upload, batch: BatchProvider) -> bool:
+    async def _found_or_absent(self, upload: Upload, held: HeldBatch) -> bool:
         """Look for a job that may exist; True where it was found, or is certain not to be there."""
-        search = await batch.find(upload.row.mark, list(upload.lines), since=upload.row.create_time - CLOCK_MARGIN_S)
+        since = upload.row.create_time - CLOCK_MARGIN_S
+        search = await held.batch.find(upload.row.mark, list(upload.lines), since=since)
         if search.found is Found.FOUND:
             await self._name(upload, search.job_id)
             return True
         grace_s = self.snapshot.settings.deferred.absent_grace_s
-        if search.found is Found.ABSENT and self._clock.time() - (upload.doubted_at or 0.0) >= grace_s:
+        doubted_s = self._clock.monotonic() - (upload.doubted_at or 0.0)
+        if search.found is Found.ABSENT and held.same and doubted_s >= grace_s:  # another account does not see what this one has
             upload.doubted_at = None
             return True
-        if await self._too_late(upload, batch):
+        if self._too_late(upload, held.batch.limits.window_s) and doubted_s >= LEAST_TRY_S:
             await self._lose(upload, "the provider has not told whether it has the job")
         return False
 
@@ -232,25 +254,43 @@ class Jobs:
 
     async def _fetch(self, upload: Upload, batch: BatchProvider, progress: BatchProgress) -> None:
         """Book every line by its result; one without a result was not run."""
+        told: set[str] = set()
         if progress.state is not BatchState.FAILED:
             group: list[BatchResult] = []
             async with contextlib.aclosing(batch.results(upload.row.provider_job_id)) as results:
                 async for result in results:
+                    told.add(result.custom_id)
                     group.append(result)
                     if len(group) >= AT_ONCE or self._failpoints.armed("mid_results"):
                         await self._book_all(upload, group)
                         group = []
             await self._book_all(upload, group)
-        for line in list(upload.lines.values()):
-            error = LeaderLeftError() if line.cancelled else _not_run(progress, upload.row)
-            await self._end(upload, line, self._books.end(line, error, state=AttemptState.RELEASED, reason=progress.state))
+        if len(told) < progress.done:
+            text = f"{progress.done} lines were answered, the results of provider {upload.row.provider} hold {len(told)}"
+            raise ProviderFault(FaultKind.BAD_ANSWER, text, provider=upload.row.provider)
+        not_run = _not_run(progress, upload.row)
+        await self._end_rest(
+            upload, lambda line: self._release(line, progress.state, GivenUpError() if line.cancelled else not_run)
+        )
         await self._close_upload(upload, progress.state)
 
     async def _book_all(self, upload: Upload, results: list[BatchResult]) -> None:
-        found = [(line, result) for result in results if (line := upload.lines.get(result.custom_id)) is not None]
-        await asyncio.gather(*(self._book(upload, line, result) for line, result in found))
+        first: dict[str, BatchResult] = {}
+        for result in results:
+            first.setdefault(result.custom_id, result)  # told twice: the first counts
+        found = [(line, result) for name, result in first.items() if (line := upload.lines.get(name)) is not None]
+        await _all(self._book(upload, line, result) for line, result in found)
         if found:
             self._failpoints.passing("mid_results")
+
+    async def _end_rest(self, upload: Upload, booking: Callable[[Line], Awaitable[None]]) -> None:
+        """Book an end for every line that has none, some at a time."""
+        lines = list(upload.lines.values())
+        for start in range(0, len(lines), AT_ONCE):
+            await _all(self._end(upload, line, booking(line)) for line in lines[start : start + AT_ONCE])
+
+    async def _release(self, line: Line, reason: str, error: Exception) -> None:
+        await self._books.end(line, error, state=AttemptState.RELEASED, reason=reason)
 
     async def _book(self, upload: Upload, line: Line, result: BatchResult) -> None:
         outcome = result.outcome
@@ -266,40 +306,56 @@ class Jobs:
 
     async def _end(self, upload: Upload, line: Line, booking: Awaitable[None]) -> None:
         await booking
-        del upload.lines[line.facts.custom_id]
-        self.on_end(line)
+        if upload.lines.pop(line.facts.custom_id, None) is not None:
+            self.on_end(line)
 
     async def _refused(self, upload: Upload, fault: ProviderFault) -> None:
         """Nothing was accepted, and asking again would be refused again: the lines end, uncharged."""
-        for line in list(upload.lines.values()):
-            await self._end(upload, line, self._books.fail(line, fault, self.snapshot))
+        await self._end_rest(upload, lambda line: self._books.fail(line, fault, self.snapshot))
         await self._close_upload(upload, "refused")
 
-    async def _over(self, upload: Upload, fault: ProviderFault) -> bool:
-        """Return whether nothing more is to be learned of an upload after a fault; its lines may have been charged then."""
-        if upload.row.provider_job_id and fault.kind is FaultKind.REJECTED and fault.status == _GONE:
-            await self._lose(upload, "the provider does not know the job any more")
-            return True
-        with contextlib.suppress(DomainError):
-            if await self._too_late(upload, await self._batch_of(upload.row.provider, upload.row.account)):
-                await self._lose(upload, "the provider has not told how the job ended")
+    async def _over(self, upload: Upload, error: Exception) -> bool:
+        """Return whether nothing more is to be learned of an upload after an error; its lines may have been charged then."""
+        if isinstance(error, DomainError) and error.reason in _OURS:
+            return False
+        now = self._clock.monotonic()
+        upload.failing_since = now if upload.failing_since is None else upload.failing_since
+        why = await self._why_over(upload, error, tried_s=now - upload.failing_since)
+        if why:
+            with contextlib.suppress(DomainError):
+                await self._lose(upload, why)
                 return True
         return False
 
-    async def _too_late(self, upload: Upload, batch: BatchProvider) -> bool:
-        return self._clock.time() > upload.row.create_time + batch.limits.window_s + GIVE_UP_S
+    async def _why_over(self, upload: Upload, error: Exception, *, tried_s: float) -> str:
+        """Return why there is nothing more to wait for; empty where there is."""
+        held: HeldBatch | None = None
+        with contextlib.suppress(DomainError):
+            held = await self._batch_of(upload.row)
+        gone = isinstance(error, ProviderFault) and error.kind is FaultKind.REJECTED and error.status == _GONE
+        gone = gone and upload.row.provider_job_id != "" and held is not None and held.same
+        if gone and tried_s >= self.snapshot.settings.deferred.absent_grace_s:  # lists and copies of theirs may lag behind
+            return "the provider does not know the job any more"
+        window_s = LONGEST_WINDOW_S if held is None else held.batch.limits.window_s
+        if tried_s >= LEAST_TRY_S and self._too_late(upload, window_s):
+            return "the provider has not told how the job ended"
+        return ""
+
+    def _too_late(self, upload: Upload, window_s: float) -> bool:
+        return self._clock.time() > upload.row.create_time + window_s + GIVE_UP_S
 
     async def _lose(self, upload: Upload, why: str) -> None:
-        for line in list(upload.lines.values()):
-            intent = line.reservation.intent
-            error = DomainError(
-                Reason.OUTCOME_UNKNOWN,
-                f"{why}; this call may have been charged",
-                request_id=intent.request_id,
-                provider=intent.route.provider,
-            )
-            await self._end(upload, line, self._books.end(line, error, state=AttemptState.UNKNOWN, reason=why))
+        await self._end_rest(upload, lambda line: self._unknown(upload, line, why))
         await self._close_upload(upload, "lost")
+
+    async def _unknown(self, upload: Upload, line: Line, why: str) -> None:
+        error = DomainError(
+            Reason.OUTCOME_UNKNOWN,
+            f"{why}; this call may have been charged",
+            request_id=line.reservation.intent.request_id,
+            provider=upload.row.provider,
+        )
+        await self._books.end(line, error, state=AttemptState.UNKNOWN, reason=why)
 
     async def _close_upload(self, upload: Upload, outcome: str) -> None:
         await self._desk.end_upload(upload.row.id, outcome=outcome)
@@ -319,6 +375,13 @@ def _not_run(progress: BatchProgress, row: UploadRow) -> DomainError:
     elif progress.state is BatchState.FAILED:
         reason, text = Reason.PROVIDER_REFUSED, f"the provider refused the batch job: {progress.message or 'no reason given'}"
     return DomainError(reason, f"{text}; nothing was charged", provider=row.provider, batch_job=row.provider_job_id)
+
+
+async def _all(works: Iterable[Awaitable[None]]) -> None:
+    """Wait for all, and only then raise the first error: none goes on unseen."""
+    for error in await asyncio.gather(*works, return_exceptions=True):
+        if error is not None:
+            raise error
 
 
 def _nothing(_: Line) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from aigend.completion.call import AnswerFlight, Call, Reply
 from aigend.completion.free_answers import FreeAnswers
 from aigend.errors import DomainError, Reason
+from aigend.ledger import replies
 from aigend.ledger.entries import AttemptState, KnownOperation
 from aigend.ledger.ledger import Ledger
 from aigend.types import Lane
@@ -90,7 +91,8 @@ class KnownIds:
             )
         if call.request.lane is Lane.DEFERRED:  # fetched: from now on it is kept as long as others are
             await self.on_fetch(call)
-        return self._free.replay(call, response)
+        route = await self._ledger.read(lambda connection: replies.route_of(connection, known.entry_id), fresh=False)
+        return self._free.replay(call, response, route=route)
 
     def reused(self, call: Call) -> DomainError:
         """Return the refusal of an id that stands for another request."""

@@ -15,7 +15,7 @@ from aigend.completion.quotes import Quote, bill, priced
 from aigend.completion.snapshot import Snapshot
 from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.batch_rows import LineEnd, LineFacts
-from aigend.ledger.entries import AttemptState, Reservation, Settlement
+from aigend.ledger.entries import AttemptState, Intent, Reservation, Settlement
 from aigend.providers.batch_port import BatchLine
 from aigend.providers.port import ProviderCall, ProviderFault, ProviderReply
 from aigend.providers.retry import Hold, Standing, verdict
@@ -24,6 +24,10 @@ from aigend.types import Answer, CallFacts, CompletionRequest, ModelRoute, Proce
 
 _NEVER_AGAIN = Standing(attempt=10, other_key=False, last_route=True)
 _MICROS = 1_000_000
+
+
+class GivenUpError(LeaderLeftError):
+    """The line was given up because its caller wants it no more; others who wait for the same answer ask for it themselves."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -40,6 +44,8 @@ class Line:
     wire_size: int = 0  # bytes as uploaded
     state: AttemptState = AttemptState.RESERVED
     cancelled: bool = False  # nobody wants it any more
+    since: float = 0.0  # monotonic clock; when it was collected, or would have been
+    upload: object | None = None  # the job that it lies in
 
     @property
     def id(self) -> tuple[str, str]:
@@ -49,16 +55,20 @@ class Line:
     @property
     def batch_line(self) -> BatchLine:
         """What is handed in for it."""
-        intent = self.reservation.intent
-        call = ProviderCall(
-            request=self.request,
-            model=intent.route.model,
-            max_output_tokens=self.facts.max_output_tokens,
-            timeout_s=0.0,  # the job's window bounds it
-            request_id=intent.request_id,
-            attempt=self.reservation.attempt_number,
-        )
-        return BatchLine(custom_id=self.facts.custom_id, call=call)
+        return batch_line(self.reservation.intent, self.facts, self.request, attempt=self.reservation.attempt_number)
+
+
+def batch_line(intent: Intent, facts: LineFacts, request: CompletionRequest, *, attempt: int) -> BatchLine:
+    """Return what is handed in for a request."""
+    call = ProviderCall(
+        request=request,
+        model=intent.route.model,
+        max_output_tokens=facts.max_output_tokens,
+        timeout_s=0.0,  # the job's window bounds it
+        request_id=intent.request_id,
+        attempt=attempt,
+    )
+    return BatchLine(custom_id=facts.custom_id, call=call)
 
 
 class LineBooks:

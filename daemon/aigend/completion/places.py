@@ -8,7 +8,9 @@ from aigend.clock import Clock
 from aigend.completion.call import Call
 from aigend.completion.prompt_plans import NOTHING_ASKED
 from aigend.completion.quotes import Quote, quote
+from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, capability_missing
+from aigend.ledger.batch_rows import UploadRow
 from aigend.providers.batch_port import BatchProvider
 from aigend.providers.registry import Account
 from aigend.routing.health import Health, KeyId
@@ -23,6 +25,16 @@ class Accounts(Protocol):
         ...
 
 
+def check_on(snapshot: Snapshot) -> None:
+    """Return if calls may be deferred.
+
+    Raises:
+        DomainError: CAPABILITY_MISSING; the lane is turned off.
+    """
+    if not snapshot.settings.features.deferred:
+        raise capability_missing("lane", "DEFERRED", "features.deferred is off; allowed: INTERACTIVE, FLEX")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchPlace:
     """A route with the account whose batch API takes the call, and what the call may cost there."""
@@ -32,6 +44,14 @@ class BatchPlace:
     batch: BatchProvider
     start_by: float | None  # wall clock; latest start that keeps `complete_by`
     too_near: bool  # the batch API can't promise an answer by then
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldBatch:
+    """The batch API of an upload; not the same one where its key or address has been changed, and then it may not see the job."""
+
+    batch: BatchProvider
+    same: bool
 
 
 class BatchPlaces:
@@ -52,8 +72,9 @@ class BatchPlaces:
         """Return the place of a call.
 
         Raises:
-            DomainError: None of its routes has one; what the first of them lacks.
+            DomainError: The lane is turned off, or none of its routes has one; what the first of them lacks.
         """
+        check_on(call.snapshot)
         refusal: DomainError | None = None
         for route in call.routes:
             try:
@@ -62,32 +83,54 @@ class BatchPlaces:
                 refusal = refusal or error
         raise refusal or AssertionError("a call has at least one route")
 
-    async def batch_of(self, provider: str, account: int) -> BatchProvider:
-        """Return the batch API of an account; where its key is gone, of another key of the same provider.
+    async def account_of(self, provider: str, number: int) -> Account:
+        """Return an account with a batch API; where its key is gone, another of the same provider.
 
         Raises:
             DomainError: PROVIDER_NOT_CONFIGURED; CAPABILITY_MISSING where no key has one any more.
         """
-        accounts = await self._providers.ready(provider)
-        batches = {one.number: one.batch for one in accounts if one.batch is not None}
-        if not batches:
+        accounts = await self._with_batches(provider)
+        return next((one for one in accounts if one.number == number), accounts[0])
+
+    async def held(self, upload: UploadRow) -> HeldBatch:
+        """Return the batch API that an upload was made with; where its key or address is gone, another of the same provider.
+
+        Raises:
+            DomainError: As `account_of`.
+        """
+        _, token, made_with = (*upload.mark.split("-"), "", "")[:3]
+        if not made_with:  # a mark from before they said it
+            return HeldBatch(batch=batch_of(await self.account_of(upload.provider, upload.account)), same=True)
+        accounts = await self._with_batches(upload.provider)
+        same = next((one for one in accounts if one.fingerprint(token) == made_with), None)
+        return HeldBatch(batch=batch_of(same or accounts[0]), same=same is not None)
+
+    async def _with_batches(self, provider: str) -> list[Account]:
+        accounts = [one for one in await self._providers.ready(provider) if one.batch is not None]
+        if not accounts:
             raise _no_batches(provider)
-        return batches.get(account) or next(iter(batches.values()))
+        return accounts
 
     async def _at(self, call: Call, route: ModelRoute) -> BatchPlace:
         name = route.route.provider
-        accounts = [(one.number, one.batch) for one in await self._providers.ready(name) if one.batch is not None]
-        if not accounts:
-            raise _no_batches(name)
-        well = [one for one in accounts if self._health.usable([KeyId(name, one[0])])]
-        account, batch = (well or accounts)[0]
+        accounts = await self._with_batches(name)
+        well = [one for one in accounts if self._health.usable([KeyId(name, one.number)])]
+        account = (well or accounts)[0]
+        batch = batch_of(account)
         batch.check(call.request)
         await call.snapshot.prices.load()
         quoted = quote(call, route, clock=self._clock, prompt=NOTHING_ASKED)
         by = call.request.complete_by
         start_by = None if by is None else by - batch.limits.window_s
         near = start_by is not None and start_by < self._clock.time()
-        return BatchPlace(quoted=quoted, account=account, batch=batch, start_by=start_by, too_near=near)
+        return BatchPlace(quoted=quoted, account=account.number, batch=batch, start_by=start_by, too_near=near)
+
+
+def batch_of(account: Account) -> BatchProvider:
+    """Return the batch API of an account that has one."""
+    if account.batch is None:
+        raise AssertionError("only accounts with a batch API are looked at")
+    return account.batch
 
 
 def _no_batches(provider: str) -> DomainError:

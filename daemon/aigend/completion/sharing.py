@@ -194,9 +194,7 @@ class Sharing:
         if terms is None or not landing.answer.complete:
             return None
         call, now = terms.call, self._clock.time()
-        entry = entry_of(
-            landing.answer, call.request, scope=call.caller.scope, key=landing.cache_key, ttl_s=terms.ttl_s, now=now
-        )
+        entry = entry_of(landing.answer, call.request, scope=call.caller.scope, key=landing.cache_key, ttl_s=terms.ttl_s, now=now)
         return self._cache.keep(entry, generation=call.generation)
 
     def _persist(self, flight: AnswerFlight, kept: MemoryEntry) -> None:

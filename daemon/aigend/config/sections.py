@@ -27,6 +27,9 @@ class FeatureSettings(Section):
     budgets: bool = Field(default=True, description="Hold calls to the budgets listed below.")
     streaming: bool = Field(default=True, description="Serve StreamComplete.")
     prompt_caching: bool = Field(default=True, description="Mark prefixes for the providers' prompt caches.")
+    deferred: bool = Field(
+        default=True, description="Take calls for lane DEFERRED and batch jobs; what was taken goes on when it is turned off."
+    )
     circuit_breaker: bool = Field(
         default=True, description="Pass a provider's key by without a call while it fails; `breaker` says when."
     )

@@ -32,9 +32,11 @@ _MONEY = """
     FROM batch_item i JOIN operation o ON o.scope = ? AND o.request_id = i.request_id JOIN attempt a ON a.operation_id = o.id
     WHERE i.job_id = ?
 """
-_DROP_UPLOADS = (
-    "DELETE FROM batch_upload WHERE id IN (SELECT id FROM batch_upload WHERE outcome != '' AND end_us < ? LIMIT 1000)"
-)
+_LAST_STATE = """
+    SELECT a.state FROM operation o JOIN attempt a ON a.operation_id = o.id
+    WHERE o.scope = ? AND o.request_id = ? ORDER BY a.attempt_number DESC LIMIT 1
+"""
+_DROP_UPLOADS = "DELETE FROM batch_upload WHERE id IN (SELECT id FROM batch_upload WHERE outcome != '' AND end_us < ? LIMIT 1000)"
 _END_ITEM = "UPDATE batch_item SET state = ?, body = ? WHERE job_id = ? AND position = ? AND state = 'open'"
 _END_JOB = (
     "UPDATE batch_job SET end_us = ? WHERE id = ? AND end_us IS NULL"
@@ -146,6 +148,18 @@ def items(
         question, values = f"{question} AND state = ?", (*values, state)
     rows = connection.execute(f"{question} ORDER BY position LIMIT ?", (*values, limit))
     return [ItemRow(position=row[0], request_id=row[1], state=ItemState(row[2]), body=row[3]) for row in rows]
+
+
+def open_names(connection: sqlite3.Connection, job_id: int) -> list[str]:
+    """Return the request ids of a job's open requests, in order."""
+    question = "SELECT request_id FROM batch_item WHERE job_id = ? AND state = 'open' ORDER BY position"
+    return [row[0] for row in connection.execute(question, (job_id,))]
+
+
+def is_begun(connection: sqlite3.Connection, scope: str, request_id: str) -> bool:
+    """Return whether a request has left, so that it has a cost or may have: its last attempt was not given back."""
+    found = connection.execute(_LAST_STATE, (scope, request_id)).fetchone()
+    return found is not None and found[0] not in ("reserved", "released")
 
 
 def end_item(connection: sqlite3.Connection, job_id: int, position: int, *, state: ItemState, body: bytes, now_us: int) -> bool:

@@ -18,10 +18,10 @@ from aigend.ledger import alert_rows, budget_rows, windows
 from aigend.ledger.alert_desk import AlertDesk, Doors
 from aigend.ledger.alert_rows import Alert, AlertKind
 from aigend.ledger.budget_rows import StoredBudget
-from aigend.ledger.budgets import BudgetBook, Claim, Spender, usd_nanos
+from aigend.ledger.budgets import SELECTOR_KEYS, BudgetBook, Claim, Spender, selects, usd_nanos
 from aigend.ledger.entries import BudgetState, Intent
 from aigend.ledger.forecast import DAY_S, HOUR_S, Forecast, forecast, stretch_s
-from aigend.ledger.totals import RunningTotals
+from aigend.ledger.totals import RunningTotals, untouched
 from aigend.ledger.windows import WindowRow
 
 MOST_SET = 1_000  # budgets; each is looked at for every paid call
@@ -166,10 +166,10 @@ class BudgetDesk:
             raise capability_missing("SetBudget", "budgets", "features.budgets is off")
         if len(self._stored) >= MOST_SET and budget.name not in self._stored:
             raise invalid("budget", f"the {MOST_SET + 1:,}th", f"at most {MOST_SET:,} budgets")
-        try:
-            BudgetBook((budget,))
-        except ValueError as error:
-            raise invalid("budget.selector", "not usable", str(error)) from error
+        for field, keys in (("budget.selector", tuple(budget.selector)), ("budget.each", (budget.each,) if budget.each else ())):
+            for key in keys:
+                if not selects(key):
+                    raise invalid(field, key, ", ".join(SELECTOR_KEYS))
         stored = await self._doors.write(partial(_put, budget=budget, now_us=self._now_us()))
         self._stored[budget.name] = stored
         self._rebuild()
@@ -216,7 +216,7 @@ class BudgetDesk:
         return ended
 
     async def views(self, name: str = "") -> list[BudgetView]:
-        """Return the running windows of one budget or of all, with what they will come to.
+        """Return the running windows of one budget or of all, and whatever is paused, with what they will come to.
 
         Raises:
             DomainError: NOT_FOUND; STORAGE_DAMAGED.
@@ -225,8 +225,17 @@ class BudgetDesk:
             self.get(name)
         now = self._clock.time()
         pauses, recent = await self._doors.read(partial(_present, now=now), fresh=False)
-        states = [state for state in self.totals.states(self.book, now) if name in ("", state.budget)]
+        states = [state for state in self._states(pauses, now) if name in ("", state.budget)]
         return [self._view(state, pauses, recent.get((state.budget, state.key, state.window), (0, 0)), now) for state in states]
+
+    def _states(self, pauses: "budget_rows.Pauses", now: float) -> list[BudgetState]:
+        """Return what windows hold; what is paused is there too where nothing was spent in its window: a pause has no end."""
+        states = self.totals.states(self.book, now)
+        shown, running = {(state.budget, state.key) for state in states}, {state.budget for state in states}
+        hidden = [(name, key) for name, key, whole in pauses if (name not in running if whole else (name, key) not in shown)]
+        unused = (self.book.unused(name, key, now) for name, key in hidden)
+        states += [untouched(claim) for claim in unused if claim is not None]
+        return sorted(states, key=lambda state: (state.budget, state.key, state.window))
 
     def _view(self, state: BudgetState, pauses: "budget_rows.Pauses", recent: tuple[int, int], now: float) -> BudgetView:
         """Return a window as it is shown; `recent` is what its last hour and its last day have booked."""

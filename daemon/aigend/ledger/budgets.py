@@ -173,6 +173,15 @@ class BudgetBook:
         plain = [budget for budget in self.budgets if budget.each is None and budget.period != "session"]
         return [self._made(budget, "", self._calendar.window(budget.period, now)) for budget in plain]
 
+    def unused(self, name: str, key: str, now: float) -> Claim | None:
+        """Return the running window of a budget for a value under which nothing was spent; None where no budget has the name."""
+        budget = self._by_name.get(name)
+        if budget is None:
+            return None
+        if budget.period == "session":
+            return self._made(budget, key, Window(name=key if budget.each == "session" else "", start_us=0, end_us=NEVER_US))
+        return self._made(budget, key, self._calendar.window(budget.period, now))
+
     @property
     def limits(self) -> Mapping[str, int]:
         """Limit of each budget, in nano-dollars."""
@@ -270,6 +279,16 @@ def thresholds_between(announced: int, passed: int) -> tuple[int, ...]:
     return tuple(percent for percent in THRESHOLDS if announced < percent <= passed)
 
 
+def selects(key: str) -> bool:
+    """Return whether calls can be selected by this key.
+
+    Example:
+        >>> selects("session"), selects("label:team"), selects("label:"), selects("sesion")
+        (True, True, False, False)
+    """
+    return key in _VALUES or (key.startswith(LABEL_PREFIX) and len(key) > len(LABEL_PREFIX))
+
+
 def _check_key(budget: str, key: str) -> None:
-    if key not in _VALUES and not (key.startswith(LABEL_PREFIX) and len(key) > len(LABEL_PREFIX)):
+    if not selects(key):
         raise ValueError(f"budgets.{budget}: selector key {key!r} is unknown; allowed: {', '.join(SELECTOR_KEYS)}")

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from aigend.storage.deferring import defer
+from aigend.types import Route
 
 SWEEP_ROWS = 50  # at once, so that no commit waits long for it
 SWEEP_BYTES = 256 * 1024  # at once, about: what is dropped is wiped, and so written
@@ -36,6 +37,12 @@ def find(connection: sqlite3.Connection, scope: str, request_id: str, *, now_us:
         (scope, request_id, now_us),
     ).fetchone()
     return None if row is None else bytes(row[0])
+
+
+def route_of(connection: sqlite3.Connection, entry_id: str) -> Route | None:
+    """Return who gave the answer of an entry, which need not be who was asked first; None where it is archived."""
+    row = connection.execute("SELECT provider, model FROM attempt WHERE id = ?", (int(entry_id),)).fetchone()
+    return None if row is None else Route(*row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,8 @@ def report_query(
     if not 0 <= entry_count <= MOST_ENTRIES:
         raise invalid("entry_count", entry_count, f"0 to {MOST_ENTRIES}")
     start, end = _span(date, month, time_zone)
+    if start is not None and start > now:
+        raise invalid(given[0], date or month, f"a {'day' if date else 'month'} that has begun")
     query = stats_query(scope=scope, now=now, start=start, end=end, time_zone=time_zone, usage_filter=UsageFilter(session=session))
     sections = (*SECTIONS, Dimension.DAY) if month else SECTIONS
     return ReportQuery(stats=query, sections=sections, entry_count=entry_count or DEFAULT_ENTRIES)

@@ -43,7 +43,7 @@ class RunningTotals:
         """Return the running windows of every budget in the book, used or not, by name."""
         rows = [row for row in self._rows.values() if row.end_us > now * 1e6 and row.budget in book.limits]
         used = {(row.budget, row.key) for row in rows}
-        unused = [_untouched(claim) for claim in book.current(now) if (claim.budget, claim.key) not in used]
+        unused = [untouched(claim) for claim in book.current(now) if (claim.budget, claim.key) not in used]
         states = [*(_state(row, book) for row in rows), *unused]
         return sorted(states, key=lambda state: (state.budget, state.key, state.window))
 
@@ -68,7 +68,8 @@ def _state(row: WindowRow, book: BudgetBook) -> BudgetState:
     )
 
 
-def _untouched(claim: Claim) -> BudgetState:
+def untouched(claim: Claim) -> BudgetState:
+    """Return a window in which nothing was spent."""
     return BudgetState(
         budget=claim.budget,
         key=claim.key,
@@ -78,5 +79,5 @@ def _untouched(claim: Claim) -> BudgetState:
         reserved_nanos=0,
         action=claim.action,
         reset_time=claim.window.reset_time,
-        start_time=claim.window.start_us / 1e6,
+        start_time=None if claim.window.reset_time is None else claim.window.start_us / 1e6,
     )

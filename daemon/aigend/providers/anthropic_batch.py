@@ -11,6 +11,7 @@ Source:
 import asyncio
 import contextlib
 import json
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -37,6 +38,7 @@ from aigend.providers.batch_lines import (
     error_fault,
     in_time,
     lines_of,
+    listed,
     may_have_ended,
     results_of,
     without_lane,
@@ -54,6 +56,7 @@ _OWN_HOSTS = ".anthropic.com"
 _PATH = "/v1/messages/batches"
 _PAGE = 100
 _MOST_PAGES = 100
+_MOST_NAMES = 10_000
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 _STATUSES = {  # of the errors in results, which come without one
     "invalid_request_error": 400,
@@ -99,6 +102,7 @@ class AnthropicBatch:
         self.name = name
         self._client = client
         self._answer_bytes = answer_bytes
+        self._names: OrderedDict[str, str] = OrderedDict()  # of a line, by job
 
     def check(self, request: CompletionRequest) -> None:
         """Return if a line can hold the whole request."""
@@ -122,9 +126,9 @@ class AnthropicBatch:
         undecided, after = False, ""
         for _ in range(_MOST_PAGES):
             page = await self._ask("GET", f"{_PATH}?limit={_PAGE}" + (f"&after_id={quote(after)}" if after else ""))
-            jobs = [job for job in page.get("data") or () if isinstance(job, dict)]
+            jobs = listed(page, provider=self.name)
             recent = [job for job in jobs if _time(job.get("created_at"), 0.0) >= since - SEARCH_MARGIN_S]
-            for job in recent:
+            for job in jobs:  # those too that seem too old: our clock may have been wrong
                 ours = await self._is_ours(job, custom_ids)
                 if ours:
                     return BatchSearch(found=Found.FOUND, job_id=self._id(job))
@@ -171,10 +175,20 @@ class AnthropicBatch:
             return False
         if job.get("processing_status") != "ended" or job.get("archived_at"):
             return None
-        async with contextlib.aclosing(self.results(self._id(job))) as results:
-            async for result in results:
-                return result.custom_id in custom_ids
-        return None
+        name = await self._name_in(self._id(job))
+        return name in custom_ids if name else None
+
+    async def _name_in(self, job_id: str) -> str:
+        """Return the name of one line of a job that has ended; it is looked up once."""
+        name = self._names.get(job_id, "")
+        if not name:
+            async with contextlib.aclosing(self.results(job_id)) as results:
+                async for result in results:
+                    name = self._names[job_id] = result.custom_id
+                    break
+            if len(self._names) > _MOST_NAMES:
+                self._names.popitem(last=False)
+        return name
 
     def _result(self, told: Any) -> BatchResult:
         """Return what a line of the results says. Raises ValueError where it is none."""

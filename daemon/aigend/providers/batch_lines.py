@@ -21,6 +21,7 @@ from aigend.types import CompletionRequest, Lane, Processing
 PATIENCE_S = 60.0  # for a question about a job, and for the next piece of its results
 UPLOAD_PATIENCE_S = 600.0
 SEARCH_MARGIN_S = 120.0  # how far the provider's clock may be behind ours
+_AT_ONCE = 20
 _SEEN_BYTES = 4_096  # of each end of a line that is too long; its name stands there
 _NO_RESULT = (ValueError, LookupError, TypeError, AttributeError)  # what a line of any other shape leads to
 _NAME = re.compile(rb'(?<!\\)"(?:custom_id|key)"\s*:\s*"([A-Za-z0-9_-]{1,64})"')
@@ -45,6 +46,16 @@ class ToldError:
 def encoded(body: Mapping[str, Any]) -> bytes:
     """Return a body as one line of a file, its end included."""
     return json.dumps(body, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
+
+
+async def spelled(lines: Sequence[BatchLine], spell: Callable[[BatchLine], Mapping[str, Any]]) -> list[bytes]:
+    """Return lines as they stand in a file, spelled a few at a time: other calls have their turns in between."""
+    done: list[bytes] = []
+    for line in lines:
+        done.append(encoded(spell(line)))
+        if len(done) % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return done
 
 
 def same_model(lines: Sequence[BatchLine], *, provider: str) -> str:
@@ -119,6 +130,18 @@ async def results_of(
     if nameless:
         message = f"{nameless} lines in the results of provider {provider} can't be read, not even whose they are"
         raise ProviderFault(FaultKind.BAD_ANSWER, message, provider=provider)
+
+
+def listed(page: Mapping[str, Any], *, provider: str) -> list[dict[str, Any]]:
+    """Return the jobs on a page of a list.
+
+    Raises:
+        ProviderFault: BAD_ANSWER; it is no list. That says nothing of what the provider has.
+    """
+    jobs = page.get("data")
+    if not isinstance(jobs, list) or not all(isinstance(job, dict) for job in jobs):
+        raise unreadable(provider, "data is no list of jobs")
+    return jobs
 
 
 async def in_time(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -34,6 +34,7 @@ from aigend.providers.batch_lines import (
     not_created,
     results_of,
     same_model,
+    spelled,
     without_lane,
 )
 from aigend.providers.batch_port import BatchLimits, BatchLine, BatchProgress, BatchResult, BatchSearch, BatchState, Found
@@ -105,7 +106,7 @@ class GeminiBatch:
         """Upload the lines, make a job of them and return its id."""
         model = same_model(lines, provider=self.name)
         try:
-            file = await self._upload(b"".join(encoded(_line(line)) for line in lines), mark)
+            file = await self._upload(b"".join(await spelled(lines, _line)), mark)
         except ProviderFault as fault:
             raise not_created(fault) from fault
         body = {"batch": {"displayName": mark, "inputConfig": {"fileName": file}}}
@@ -120,7 +121,8 @@ class GeminiBatch:
             for job in jobs:
                 if _about(job).get("displayName") == mark:
                     return BatchSearch(found=Found.FOUND, job_id=self._named(job))
-            past = all(_time(_about(job).get("createTime")) < since - SEARCH_MARGIN_S for job in jobs)
+            # a page may be empty and yet have a next one
+            past = bool(jobs) and all(_time(_about(job).get("createTime")) < since - SEARCH_MARGIN_S for job in jobs)
             token = str(page.get("nextPageToken") or "")
             if past or not token:
                 return BatchSearch(found=Found.ABSENT)

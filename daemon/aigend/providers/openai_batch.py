@@ -29,10 +29,12 @@ from aigend.providers.batch_lines import (
     error_fault,
     in_time,
     lines_of,
+    listed,
     may_have_ended,
     not_created,
     results_of,
     same_model,
+    spelled,
     without_lane,
 )
 from aigend.providers.batch_port import BatchLimits, BatchLine, BatchProgress, BatchResult, BatchSearch, BatchState, Found
@@ -109,7 +111,7 @@ class OpenAIBatch:
         """Upload the lines, make a job of them and return its id."""
         same_model(lines, provider=self.name)
         try:
-            file = await self._upload(b"".join(encoded(self._line(line)) for line in lines), mark)
+            file = await self._upload(b"".join(await spelled(lines, self._line)), mark)
         except ProviderFault as fault:
             raise not_created(fault) from fault
         body = {"input_file_id": file, "endpoint": self._endpoint, "completion_window": "24h", "metadata": {_MARK: mark}}
@@ -120,7 +122,7 @@ class OpenAIBatch:
         after = ""
         for _ in range(_MOST_PAGES):
             page = await self._ask("GET", f"/batches?limit={_PAGE}" + (f"&after={quote(after)}" if after else ""))
-            jobs = [job for job in page.get("data") or () if isinstance(job, dict)]
+            jobs = listed(page, provider=self.name)
             for job in jobs:
                 if mapping(job.get("metadata")).get(_MARK) == mark:
                     return BatchSearch(found=Found.FOUND, job_id=self._id(job))

@@ -1,9 +1,10 @@
 """The configured providers by name, one account for each key; their SDKs are imported in a thread, when needed or ahead of it."""
 
 import asyncio
+import hashlib
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -42,6 +43,11 @@ class Account:
     number: int
     provider: Provider
     batch: BatchProvider | None = None  # its batch API; None where it has none
+    identity: str = field(default="", repr=False)  # differs with key and address; never shown
+
+    def fingerprint(self, salt: str) -> str:
+        """Return eight characters that tell this account's key and address from others, and nobody what they are."""
+        return hashlib.sha256(f"{salt} {self.identity}".encode()).hexdigest()[:8]
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -171,5 +177,6 @@ def _connect(name: str, settings: ProviderSettings, *, answer_bytes: int) -> tup
         for number, key in keys:
             own = settings.model_copy(update={"api_key": key, "keys": ()})
             batch = batches.connect(name, own, answer_bytes=answer_bytes) if batches is not None else None
-            accounts.append(Account(number, module.connect(name, own, answer_bytes=answer_bytes), batch))
+            identity = f"{own.base_url or ''} {own.api_key.get_secret_value() if own.api_key else ''}"
+            accounts.append(Account(number, module.connect(name, own, answer_bytes=answer_bytes), batch, identity))
     return tuple(accounts)

@@ -2,7 +2,7 @@
 
 Each stretch of a request is judged by what it did itself before and by what its kind did: how often it was sent, how far into a
 conversation it stands, how long the request is, when it was last sent. The beginning that gains most is marked, for five minutes
-or for an hour. Where an owner's record does not say that marking pays, nothing is marked until it would.
+or for an hour. Where an owner's record says that marking does not pay, nothing is marked until it would.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ from aigend.types import TokenUsage
 
 _MANY = 4  # from here on it makes no difference how many
 _RECENT_S = 60
+_MOST_BELOW = 32  # ways on from a prefix: one from which more go on, as from a greeting, tells less of them than their kind does
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class Adaptive:
         for node in nodes:
             tokens, before = node.tokens[-1] - before, node.tokens[-1]
             if before <= read:
+                self.records.repaid(terms.owner, node)
                 node.paper_until = now + node.paper_s
             elif before <= last:
                 node.paper_s = LONG_TTL_S if before <= long else SHORT_TTL_S
@@ -141,7 +143,7 @@ class Adaptive:
 
     def _seen_first(self, node: Node, kinds: tuple[Kind, ...], *, now: float) -> None:
         cells, parent = self.chances.cells(kinds), node.parent
-        if kinds[0] != (*kinds[0][:1], _REST) and parent is not None and parent.parent is not None:
+        if kinds[0][-1] != _REST and parent is not None and parent.parent is not None and len(parent.children) <= _MOST_BELOW:
             parent.below = parent.below or Cell(len(SPANS_S))
             cells = (*cells, parent.below)
         node.sights, node.last = 1, now
@@ -165,32 +167,34 @@ class Adaptive:
             at += step.shared
             end = prefixes.every[at - 1]
             tokens, before = end.tokens - before, end.tokens
-            chance = self.chances.expect(_again(terms, node.sights + 1, now - node.last), node.own)
-            later = self.chances.expect(_again(terms, node.sights + 2, None), node.own)
-            short, long = gains(chance, later, prices)
+            kept, on_paper = node.kept_until > now, node.paper_until > now
+            chance, short, long = 0.0, 0.0, 0.0
+            if not (kept and on_paper):  # else nothing is asked of it
+                chance, short, long = self._known_worth(node, terms, prices, now=now)
             yield Stretch(
-                end=end,
-                tokens=tokens,
-                chance=chance[0],
-                short=tokens * short,
-                long=tokens * long,
-                kept=node.kept_until > now,
-                on_paper=node.paper_until > now,
+                end=end, tokens=tokens, chance=chance, short=tokens * short, long=tokens * long, kept=kept, on_paper=on_paper
             )
+
+    def _known_worth(self, node: Node, terms: Terms, prices: TokenPrices, *, now: float) -> tuple[float, float, float]:
+        """Return a node's chance to come again within five minutes, and what keeping a token of it gains for that and an hour."""
+        chance = self.chances.expect(_again(terms, node.sights + 1, now - node.last), node.own)
+        later = self.chances.expect(_again(terms, node.sights + 2, None), node.own)
+        return chance[0], *gains(chance, later, prices, hurdle=self.records.of(terms.owner).hurdle)
 
     def _new(self, way: Way, prefixes: Prefixes, terms: Terms, prices: TokenPrices) -> Iterator[Stretch]:
         """Yield the stretches of a request that are sent for the first time."""
         every = prefixes.every
         before = every[way.known - 1].tokens if way.known else 0
         turn = way.last.turn + 1 if way.steps else 0
-        own = way.last.below if way.steps else None
+        own = way.last.below if way.steps and len(way.last.children) < _MOST_BELOW else None
         later = self.chances.expect(_again(terms, 2, None))
+        hurdle = self.records.of(terms.owner).hurdle
         for _, cut, place in _new_parts(prefixes, way.known):
             end = every[cut - 1]
             tokens, before = end.tokens - before, end.tokens
             kinds = _first(terms, place, turn=turn, tokens=every[-1].tokens)
             chance = self.chances.expect(kinds, own if place != _REST else None)
-            short, long = gains(chance, later, prices)
+            short, long = gains(chance, later, prices, hurdle=hurdle)
             yield Stretch(end=end, tokens=tokens, chance=chance[0], short=tokens * short, long=tokens * long)
 
 
@@ -237,7 +241,7 @@ def _read_on_paper(nodes: Sequence[Node], now: float) -> int:
 def _reason(stretches: Sequence[Stretch], choice: Choice, *, is_open: bool) -> str:
     """Say what decided, in a sentence for people."""
     if choice.all:
-        stretch = stretches[choice.all - 1]
+        stretch = next(each for each in reversed(stretches[: choice.all]) if not each.kept)
         hour = f", {stretches[choice.long - 1].end.tokens} of them later too" if choice.long else ""
         return f"about {stretch.end.tokens} tokens come again within 5 minutes with a chance of {stretch.chance:.0%}{hour}"
     kept = max((stretch.end.tokens for stretch in stretches if stretch.kept), default=0)

@@ -13,7 +13,7 @@ from aigend.scheduling.chances import SPANS_S, Chances
 from aigend.scheduling.prefix_tree import NAME_BYTES, Cell, Node, PrefixTree
 from aigend.scheduling.track_record import Record, TrackRecords
 
-VERSION = 1
+VERSION = 2
 MOST_NODES = 4_096
 MOST_ENDS = 100_000
 MOST_CELLS = 4_096

@@ -2,11 +2,12 @@
 
 Whether a prefix comes again is seen whether it was marked or not: nothing has to be tried out. What was sent is watched through a
 row of spans of time; a kind's chance in each is what came again in it, of what entered it. So what is young says as much as its
-age allows.
+age allows. Where a span was not seen yet, the one before it stands for it: what comes again does so with the logarithm of time.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
+from math import log
 
 from aigend.scheduling.prefix_tree import Cell, Sight
 
@@ -16,13 +17,16 @@ SPANS_S = (10, 30, 60, 100, 150, 220, 300, 900, 1_800, 3_600)  # ends of the spa
 SHORT_SPANS = 7  # those within five minutes
 PRIOR = 0.03  # chance of a span of which nothing is known: most of what is sent never comes again
 STRENGTH = 8.0  # sendings that outweigh what is known of the wider kind
-MEMORY = 200.0  # sendings after which a count has forgotten most of what was: behaviour changes
+MEMORY = 300.0  # sendings after which a count has forgotten most of what was: behaviour changes
 MOST_CELLS = 8_192
 MOST_WATCHED = 65_536  # in each span
 # How much of what enters a span counts at once, the rest when it leaves: half, as in life tables; beyond five minutes all, for an
 # hour is dear.
 _AT_ONCE = (0.5,) * SHORT_SPANS + (1.0,) * (len(SPANS_S) - SHORT_SPANS)
 _HEAVY = 1e9
+_MOST_AHEAD = 0.5  # chance of a span for which the one before it stands, at most
+_LOG = [log(end) for end in SPANS_S]
+_WIDER = (1.0, 1.0, *((_LOG[n] - _LOG[n - 1]) / (_LOG[n - 1] - _LOG[n - 2]) for n in range(2, len(SPANS_S))))  # than the one before
 
 
 class Chances:
@@ -65,9 +69,9 @@ class Chances:
         if own is not None:
             cells.append(own)
         weighed = [(cell.entered, cell.back, self._strength * cell.scale) for cell in cells]
-        stays, short = 1.0, 0.0
-        for span in range(len(SPANS_S)):
-            chance = self._prior
+        stays, short, chance = 1.0, 0.0, 0.0
+        for span, wider in enumerate(_WIDER):
+            chance = max(self._prior, min(_MOST_AHEAD, chance * wider)) if span < SHORT_SPANS else self._prior
             for entered, back, strength in weighed:
                 chance = (back[span] + strength * chance) / (entered[span] + strength)
             stays *= 1.0 - min(1.0, chance)

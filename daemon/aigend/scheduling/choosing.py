@@ -37,7 +37,9 @@ class Choice:
 NOTHING = Choice()
 
 
-def gains(chance: tuple[float, float], later: tuple[float, float], prices: TokenPrices) -> tuple[float, float]:
+def gains(
+    chance: tuple[float, float], later: tuple[float, float], prices: TokenPrices, *, hurdle: float = 0.0
+) -> tuple[float, float]:
     """Return what keeping a token for five minutes and for an hour gains, in nano-dollars.
 
     A reading saves the difference of input and reading. Those after it could be had by writing then instead of now, so that they
@@ -47,6 +49,7 @@ def gains(chance: tuple[float, float], later: tuple[float, float], prices: Token
         chance: To come again within five minutes and within an hour.
         later: The same once it has come again.
         prices: Of a token.
+        hurdle: Share of the premium of five minutes that is to be gained above it.
 
     Example:
         >>> short, _ = gains((0.5, 0.5), (0.0, 0.0), TokenPrices(input=5_000, read=500, write_5m=6_250, write_1h=10_000))
@@ -57,7 +60,7 @@ def gains(chance: tuple[float, float], later: tuple[float, float], prices: Token
     soon, late = chance[0], chance[1] - chance[0]
     soon_again, late_again = later[0], later[1] - later[0]
     further = min(MOST_READS, soon_again / max(_LITTLE, 1.0 - soon_again)) * saved
-    short = soon * (saved + min(further, short_premium)) - short_premium
+    short = soon * (saved + min(further, short_premium)) - short_premium * (1.0 + hurdle)
     ever_late = min(1.0, late + soon * late_again / max(_LITTLE, 1.0 - soon_again))
     further = min(MOST_READS, late_again / max(_LITTLE, 1.0 - later[1])) * saved
     long = ever_late * (saved + min(further, long_premium)) - (long_premium - short_premium)

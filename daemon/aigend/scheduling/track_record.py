@@ -1,7 +1,8 @@
 """Whether marking earns its keep: what it would have gained had every decision been carried out, owner by owner.
 
 The record is kept on paper, so that it goes on while nothing is marked: what marking would come to is known before the first mark
-is paid for. What reading saves counts when it is read; a premium counts as lost when what it paid for is no longer kept.
+is paid for. What reading saves counts when it is read, and with it the premium for what is read; what is not read counts when
+its time is over. As long as little was earned, a mark has to be expected to gain more than its premium.
 """
 
 import heapq
@@ -12,7 +13,9 @@ from itertools import count
 from aigend.scheduling.prefix_tree import Node
 
 AT_RISK = 0.001  # of what was spent: where more was lost, nothing is marked any more
-WORTH_IT = 0.01  # of what was spent: where so much would have been earned, marking begins
+WORTH_IT = 0.005  # of what was spent: where so much would have been earned, marking begins
+PROVEN = 0.03  # of what was spent: where so much was earned, what is expected is believed
+HURDLE = 0.2  # of a premium: what is to be gained above it where nothing was earned yet
 MEMORY = 1_000.0  # requests after which a record has forgotten most of what was
 MOST_RECORDS = 1_024
 
@@ -26,6 +29,11 @@ class Record:
         self.spent = spent  # what prompts cost unmarked
         self.earned = earned  # what reading saved, less the premiums of what is no longer kept
         self.open = is_open  # whether marks are paid for
+
+    @property
+    def hurdle(self) -> float:
+        """Share of a premium that is to be gained above it: the less, the more was earned."""
+        return HURDLE * min(1.0, max(0.0, 1.0 - self.earned / (PROVEN * self.spent + 1.0)))
 
     def judge(self, at_risk: float) -> None:
         """Stop where more was lost than may be, and begin where it would have paid."""
@@ -80,6 +88,12 @@ class TrackRecords:
         if not node.premium:
             heapq.heappush(self._due, (node.paper_until, next(self._number), node, self.of(owner)))
         node.premium += premium
+
+    def repaid(self, owner: str, node: Node) -> None:
+        """Count what keeping a node was paid for: it is read."""
+        if node.premium:
+            self.of(owner).earned -= node.premium
+            node.premium = 0.0
 
     def pass_time(self, now: float) -> None:
         """Count what is no longer kept."""

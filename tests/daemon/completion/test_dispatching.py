@@ -113,6 +113,7 @@ async def test_refusals_take_slots_away_for_a_while(tmp_path: Path) -> None:
         await eventually(lambda: house.dispatcher.line("one").concurrency.value == 2)
         house.clock.advance(1.0)
         await work
+        assert len(house.one.calls) == 2
 
 
 @pytest.mark.parametrize("status", [500, 503])

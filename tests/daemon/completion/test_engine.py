@@ -327,6 +327,17 @@ async def test_joined_id_is_counted_on_the_route_that_answered(house: Spine) -> 
     assert ("two", "replay") in [row.group for row in rows]
 
 
+async def test_settled_id_is_counted_on_the_route_that_answered(house: Spine) -> None:
+    """A replay of a kept reply is counted where that answer came from, not on the route that is tried first."""
+    house.one.will(ProviderFault(FaultKind.AUTH, "no key", provider="one", status=401))
+    fields = {"request_id": "id", "mode": CacheMode.BYPASS, "fallback_models": ("two/model-2",)}
+    assert read(await house.ask(**fields)).provider == "two"
+    await house.ask(**fields)
+    query = stats_query(scope="local", now=house.clock.time(), group_by=(Dimension.PROVIDER, Dimension.OUTCOME))
+    rows = await house.ledger.read(lambda connection: compute(connection, query).rows)
+    assert ("two", "replay") in [row.group for row in rows]
+
+
 @pytest.mark.parametrize("in_flight", [False, True])
 async def test_id_with_another_request_is_refused(house: Spine, *, in_flight: bool) -> None:
     """An id that was used for another request is REQUEST_ID_REUSED, in flight or settled."""

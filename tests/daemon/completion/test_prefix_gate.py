@@ -163,6 +163,7 @@ async def test_a_call_whose_deadline_is_nearer_than_the_bound_does_not_wait(hous
     await house.one.arrived(2)
     patient = ask(house, 3, deadline=house.clock.monotonic() + WAIT_S)
     await waiting(house, 1)
+    assert (len(house.one.calls), patient.done()) == (2, False)
     house.one.release()
     await asyncio.gather(first, hurried, patient)
 
@@ -175,6 +176,7 @@ async def test_the_bound_lets_everybody_go(house: Spine) -> None:
     await waiting(house, 2)
     house.clock.advance(WAIT_S)
     await house.one.arrived(3)
+    assert (house.one.in_flight, house.gate.waiting) == (3, 0)
     house.one.release()
     house.one.go_on.set()
     await asyncio.gather(*tasks)
@@ -186,6 +188,7 @@ async def test_control_with_a_bound_of_nothing_all_are_sent(tmp_path: Path) -> N
         house.one.hold()
         tasks = [ask(house, number) for number in range(5)]
         await house.one.arrived(5)
+        assert (house.one.in_flight, house.gate.waiting) == (5, 0)
         house.one.release()
         await asyncio.gather(*tasks)
 

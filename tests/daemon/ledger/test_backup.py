@@ -105,7 +105,12 @@ async def test_commands_back_up_and_restore(tmp_path: Path, capsys: pytest.Captu
     assert main(["ledger", "restore", str(tmp_path / "copy.db")], environ) == 75
     held.release()
     assert main(["ledger", "restore", str(tmp_path / "copy.db")], environ) == 0
-    assert "restored from" in capsys.readouterr().out
+    assert "the next start says which rows are missing" in capsys.readouterr().out
+    assert verify(state / "ledger.db") == ()
+    (state / "ledger.db").write_bytes(b"no ledger")
+    assert main(["ledger", "repair"], environ) == 0
+    assert main(["ledger", "restore", str(tmp_path / "copy.db")], environ) == 0
+    assert "no mark is left that tells which rows" in capsys.readouterr().out
     assert verify(state / "ledger.db") == ()
     assert main(["ledger", "backup", str(tmp_path / "copy.db")], environ) == 78
 

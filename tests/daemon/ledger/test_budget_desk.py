@@ -77,11 +77,14 @@ async def test_budgets_switched_off_hold_nothing_and_take_nothing(tmp_path):
         assert caught.value.reason is Reason.CAPABILITY_MISSING
 
 
-async def test_unusable_selector_is_refused_by_name(tmp_path):
-    """What is stored can be used."""
+@pytest.mark.parametrize(
+    ("fields", "field"), [({"selector": {"sesion": "x"}}, "budget.selector"), ({"each": "sesion"}, "budget.each")]
+)
+async def test_unusable_selector_is_refused_by_name(tmp_path, fields, field):
+    """What is stored can be used; the field, its value and the keys that there are, are named."""
     async with opened(tmp_path) as ledger:
-        with pytest.raises(DomainError, match="selector key 'sesion' is unknown"):
-            await ledger.budgets.put(budget("mine", selector={"sesion": "x"}))
+        with pytest.raises(DomainError, match=f"{field} is 'sesion'; allowed: service, session, .*label:<key>"):
+            await ledger.budgets.put(budget("mine", **fields))
         assert await rows(ledger, "SELECT count(*) FROM budget") == [(0,)]
 
 
@@ -114,6 +117,26 @@ async def test_call_that_spending_leaves_no_room_for_pauses(tmp_path):
         await ledger.settle(held, settlement(2_000))
         assert (await refused(ledger, "r2")).reason is Reason.BUDGET_PAUSED
         assert (await refused(ledger, "small", bound=1)).reason is Reason.BUDGET_PAUSED
+
+
+@pytest.mark.parametrize("period", ["daily", "session"])
+async def test_what_is_paused_is_shown_where_nothing_was_spent(tmp_path, period):
+    """A pause outlives its window, so that it is among the windows that are shown, with nothing spent, until it is resumed."""
+    clock = FakeClock(NOW)
+    async with opened(tmp_path, budget("run", each="session", period=period), budget("plain"), clock=clock) as ledger:
+        await spend(ledger, "r1", session="one")
+        for key in ("one", "two"):
+            await ledger.budgets.pause("run", key=key)
+        clock.advance(2 * 86_400)
+        views = await ledger.budgets.views("run")
+        assert [(view.state.key, view.paused) for view in views] == [("one", True), ("two", True)]
+        assert [view.state.spent_nanos for view in views] == ([1_000, 0] if period == "session" else [0, 0])
+        assert views[1].state.window == ("two" if period == "session" else "2026-01-03")
+        assert (views[1].state.start_time is None) == (period == "session")
+        assert await ledger.budgets.resume("run") == 2
+        assert await ledger.budgets.pause("run")
+        shown = [(view.state.budget, view.state.key, view.paused) for view in await ledger.budgets.views()]
+        assert shown == [("plain", "", False), ("run", "one" if period == "session" else "", True)]
 
 
 async def test_pause_by_hand_holds_for_a_value_or_for_all(tmp_path):

@@ -49,16 +49,15 @@ def _by_rows(ledger, query, monkeypatch):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    paid=st.lists(attempts, max_size=12),
-    late=st.lists(attempts, max_size=4),
-    free=st.lists(hits, max_size=6),
+    calls=st.tuples(st.lists(attempts, max_size=12), st.lists(attempts, max_size=4), st.lists(hits, max_size=6)),
     dimensions=groupings,
     zone=zones,
     fold=st.integers(-1, 400 * DAY),
     span=st.tuples(st.integers(0, 400 * DAY), st.integers(1, 400 * DAY)) | st.none(),
 )
-def test_roll_ups_answer_as_the_rows_do(paid, late, free, dimensions, zone, fold, span):
+def test_roll_ups_answer_as_the_rows_do(calls, dimensions, zone, fold, span):
     """Whatever is folded and comes late, any question gets the answer of the rows, and no level differs from the one below."""
+    paid, late, free = calls
     ledger = empty_ledger()
     _fill(ledger, paid, free)
     if fold >= 0:

@@ -264,6 +264,38 @@ async def test_a_search_of_nothing_finds_nothing(adapter: str) -> None:
         await batch.aclose()
 
 
+async def test_an_empty_page_is_not_the_end_of_googles_list() -> None:
+    """A page may hold nothing and have a next one: what was not looked through proves nothing."""
+    async with serving_bytes(b'{"nextPageToken": "more"}') as loopback:
+        batch = connect("gemini", loopback.base_url)
+        assert (await batch.find("m-1", ["a0-7"], since=0.0)).found is Found.UNDECIDED
+        await batch.aclose()
+
+
+@pytest.mark.parametrize("adapter", ["openai", "openai-responses", "anthropic"])
+@pytest.mark.parametrize("body", [b"{}", b'{"data": null}', b'{"data": {"id": "x"}}', b'{"data": ["x"]}'])
+async def test_a_list_that_is_none_proves_nothing(adapter: str, body: bytes) -> None:
+    """Something else in place of the list is a fault, never the absence of the job."""
+    async with serving_bytes(body) as loopback:
+        batch = connect(adapter, loopback.base_url)
+        with pytest.raises(ProviderFault) as caught:
+            await batch.find("m-1", ["a0-7"], since=0.0)
+        assert caught.value.kind is FaultKind.BAD_ANSWER
+        await batch.aclose()
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_clock_that_was_ahead_hides_no_job(adapter: str, server: EmulatorServer) -> None:
+    """A job that by the provider's clock is older than its own hand-in is found all the same."""
+    batch = connect(adapter, server.base_url)
+    job_id = await batch.submit(lines(2), mark="m-1")
+    for _ in range(2):  # the second time from what was seen
+        found = await batch.find("m-1", ["a0-7", "a1-7"], since=time.time() + 30 * 86_400)
+        assert (found.found, found.job_id) == (Found.FOUND, job_id)
+    assert (await batch.find("m-2", ["b0-7", "b1-7"], since=time.time())).found is Found.ABSENT
+    await batch.aclose()
+
+
 @pytest.mark.parametrize("adapter", ADAPTERS)
 async def test_a_list_without_end_is_not_read_for_ever(adapter: str) -> None:
     """A search gives up after its pages, and does not claim to know."""

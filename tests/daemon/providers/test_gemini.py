@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -80,6 +81,15 @@ async def fault_of(provider: GeminiProvider, *, stream: bool, prompt: str = "hel
     with pytest.raises(ProviderFault) as caught:
         await answer_to(provider, asking(prompt, timeout_s=timeout_s), stream=stream)
     return caught.value
+
+
+async def test_connecting_reads_no_certificates_for_clients_that_nobody_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server without TLS is connected to without one look at the trusted certificates, which takes longer than all else."""
+    read: list[str] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: read.append("read"))
+    settings = ProviderSettings(adapter="gemini", base_url="http://127.0.0.1:1", api_key=SecretStr("AIza-test"))
+    await connect("gemini", settings, answer_bytes=1_000).aclose()
+    assert read == []
 
 
 async def test_retries_are_off(provider: GeminiProvider, emulator: RunningEmulator) -> None:

@@ -6,9 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 from aigen.v1 import batch_job_pb2 as pb
 from aigen.v1 import completion_pb2
+from aigend.completion.batch_jobs import BatchJobs
+from aigend.errors import DomainError, Reason
+from aigend.providers.port import FaultKind, ProviderFault
 
 from tests.daemon.rpc.served import Served, asked, failure, read_status, served
 from tests.fakes import FakeBatchProvider, FakeClock
@@ -58,6 +62,8 @@ class House:
         """Let the provider's jobs end and the daemon see it."""
         self.batch.run()
         await self.passes(10)
+        while self.served.house.deferred.open_jobs:  # threads of the store end when they end
+            await self.passes(10)
 
 
 @asynccontextmanager
@@ -253,3 +259,71 @@ async def test_job_above_the_room_is_refused(tmp_path: Path):
         refused = await failure(h.create("x" * 2_000))
         assert (refused.reason, refused.retry_after_s) == ("OVERLOADED", 60)
         assert (await failure(h.job())).reason == "NOT_FOUND"
+
+
+async def test_cancelled_job_gives_up_after_a_restart_what_had_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A kill between the cancel and its work pays for nothing that was told as cancelled."""
+
+    async def killed(*_: object) -> None:
+        raise DomainError(Reason.STORAGE_FULL, "here it ended")
+
+    batch, clock = FakeBatchProvider("one"), FakeClock()
+    async with house(tmp_path, batch=batch, clock=clock) as h:
+        await h.create("one")
+        await eventually(lambda: h.served.house.deferred.waiting == 1)
+        with monkeypatch.context() as patched:
+            patched.setattr(BatchJobs, "_cancel_open", killed)
+            patched.setattr(BatchJobs, "_cancel_late", nothing)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await h.served.batch_job.CancelBatchJob(pb.CancelBatchJobRequest(job_id="job"))
+    async with house(tmp_path, batch=batch, clock=clock) as h:
+        [result] = await h.results(wait=True)
+        assert read_status(result.status)[0] == "JOB_CANCELLED"
+        await h.passes(200)
+        assert (batch.submitted, h.served.house.deferred.waiting) == ([], 0)
+
+
+async def test_cancelled_job_waits_after_a_restart_for_what_is_paid_for(tmp_path: Path):
+    """A request that lies in a provider's job which can't be stopped keeps its answer; nobody is told that it was not run."""
+    batch, clock = FakeBatchProvider("one"), FakeClock()
+    async with house(tmp_path, batch=batch, clock=clock) as h:
+        await h.create("one")
+        await h.leaves(1)
+        batch.fail("cancel", ProviderFault(FaultKind.SERVER_ERROR, "down", provider="one", status=500))
+        await h.served.batch_job.CancelBatchJob(pb.CancelBatchJobRequest(job_id="job"))
+        await eventually(lambda: not batch._faults["cancel"])
+    batch.run()
+    async with house(tmp_path, batch=batch, clock=clock) as h:
+        waiting = asyncio.create_task(h.results(wait=True))
+        await h.passes(10)
+        [result] = await waiting
+        assert result.response.text == "answer to: one"
+        assert (await h.job()).answered_count == 1
+
+
+async def test_cancel_reaches_those_who_wait_for_room(tmp_path: Path):
+    """A request that was refused for want of room does not come back once its job is cancelled."""
+    async with house(tmp_path, room=1_100) as h:
+        await h.create("a" * 700)
+        await eventually(lambda: h.served.house.deferred.waiting == 1)
+        h.served.house.deferred._size += 1_000  # others took the room
+        await h.create("b" * 100, name="second")
+        await eventually(lambda: h.clock.sleeper_count)
+        await h.served.batch_job.CancelBatchJob(pb.CancelBatchJobRequest(job_id="second"))
+        [result] = await h.results("second", wait=True)
+        assert read_status(result.status)[0] == "JOB_CANCELLED"
+        assert h.served.house.deferred.waiting == 1
+
+
+async def nothing(*_: object) -> None:
+    """Do nothing."""
+
+
+async def test_lane_that_is_off_takes_nothing(tmp_path: Path):
+    """With `features.deferred` off jobs and deferred calls are refused, naming the lane; other calls go on."""
+    async with house(tmp_path, features={"deferred": False}) as h:
+        for call in (h.create("one"), h.served.completion.Complete(asked("one", lane=completion_pb2.LANE_DEFERRED))):
+            refused = await failure(call)
+            assert (refused.reason, refused.metadata["field"]) == ("CAPABILITY_MISSING", "lane")
+        assert (await h.served.completion.Complete(asked("one"))).cost_usd_nanos
+        assert not h.batch.submitted

@@ -228,6 +228,8 @@ class TestTelling:
             ({"date": "2026-1-1"}, "date"),
             ({"date": "2026-01-01", "session": "s"}, "date"),
             ({"month": "2026-13"}, "month"),
+            ({"month": "2026-02"}, "month"),  # has not begun: it is January
+            ({"date": "2026-01-02"}, "date"),
             ({"session": "s", "entry_count": -1}, "entry_count"),
             ({"session": "s", "time_zone": "Nowhere"}, "time_zone"),
         ],

@@ -139,7 +139,7 @@ def test_state_goes_on_after_a_restart() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 2},
+        {"version": 1},
         {"nodes": [["me", "00", [1], 0, 1, 0.0, 0.0, 0, None, None]]},
         {"nodes": [["me", "", [], 0, 1, 0.0, 0.0, 0, None, None]]},
         {"nodes": [[5, "00" * 8, [1], 0, 1, 0.0, 0.0, 0, None, None]]},

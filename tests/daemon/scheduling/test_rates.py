@@ -227,5 +227,8 @@ async def test_rates_of_the_settings_are_the_providers_own() -> None:
     await sent(house)
     waiting = start(house)
     await sent(house, "b")
+    await settle()
+    assert not waiting.done()
     house.use(limits(), providers={"a": ProviderSettings(requests_per_minute=2)}, adaptive=False)
     await waiting
+    assert house.queued == 0

@@ -247,10 +247,17 @@ def test_a_stalled_standard_error_never_holds_up_a_caller():
 def test_stopping_does_not_wait_for_a_stalled_standard_error():
     """A stop gives up what can't be written."""
     may_write = threading.Event()
-    handler = QueueingHandler(lambda line: may_write.wait(10) and None, capacity=1)
+    told: list[str] = []
+
+    def write(line: str) -> None:
+        may_write.wait(10)
+        told.append(line)
+
+    handler = QueueingHandler(write, capacity=1)
     for number in range(3):
         handler.emit(logging.makeLogRecord({"msg": str(number)}))
     handler.stop(0.01)
+    assert told == []
     may_write.set()
 
 
