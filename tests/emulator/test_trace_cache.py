@@ -57,3 +57,13 @@ def test_too_short_and_unmarked_prefixes_are_passed_over() -> None:
     clock.now = 1.0
     assert cache.look(question("axy", 3), owner="o").read == 0
     assert len(cache) == 3
+
+
+def test_what_is_kept_can_be_read_at_the_moment_it_is_written_again() -> None:
+    """A request that shares too little to read writes a shared block anew: others of that moment still read their own."""
+    clock = Time()
+    cache = TraceCache(clock)
+    cache.look(question("abcd", 4), owner="o")
+    clock.now = 3.0
+    assert cache.look(question("axyz", 4, 3_600), owner="o").read == 0
+    assert cache.look(question("abcd", 4), owner="o").read == 2_048

@@ -60,6 +60,7 @@ class House:
         """Wait until the provider has so many jobs and the daemon their ids."""
         await eventually(lambda: len(self.batch.jobs) == jobs and not self.spine.deferred.waiting)
         await eventually(lambda: self.batch.polls >= jobs)
+        await self.passes(0)  # and it sleeps until the next look
 
     async def passes(self, seconds: float, *, steps: int = 1) -> None:
         """Let time pass in steps, with what it wakes done in between."""

@@ -300,3 +300,35 @@ def test_decisions_are_found_by_request_and_prefix_and_bounded() -> None:
     assert decisions.of("local", request_id="r3").number == decisions.of("local", prefix="ab").number == 3
     assert decisions.of("other", prefix="cd").number == 4
     assert len(decisions) == 2
+
+
+def test_little_earned_asks_for_more_than_the_premium() -> None:
+    """The hurdle falls to nothing once enough was earned, and makes a gain smaller."""
+    hurdles = [Record(spent=1e6, earned=earned).hurdle for earned in (-5.0, 0.0, 15_000.0, 30_001.0)]
+    assert hurdles == pytest.approx([0.2, 0.2, 0.1, 0.0], abs=1e-4)
+    chance = (0.3, 0.3)
+    assert gains(chance, chance, PRICES, hurdle=0.2)[0] == pytest.approx(gains(chance, chance, PRICES)[0] - 0.2 * 1_250)
+
+
+def test_a_premium_counts_once_what_it_paid_for_is_read() -> None:
+    """It is not counted again when its time is over, and nothing is counted where nothing was paid."""
+    tree, records = PrefixTree(), TrackRecords()
+    (node,), _ = tree.grow("me", ends("a").every, [])
+    records.repaid("me", node)
+    node.paper_until = 300.0
+    records.paid("me", node, premium=50.0)
+    records.repaid("me", node)
+    records.pass_time(301.0)
+    assert records.of("me").earned == -50.0
+
+
+def test_a_greeting_tells_nothing_of_what_follows_it() -> None:
+    """Of what many ways go on from, no counts of what follows are looked at; of few ways they are."""
+    adaptive = Adaptive()
+    for number in range(40):
+        send(adaptive, ends("hello", f"a{number}", f"b{number}"), 1e9 + number)
+    (greeting,) = adaptive.tree.roots["me"].children.values()
+    assert greeting.below is not None
+    counted = greeting.below.scale  # it grows with each that is counted
+    send(adaptive, ends("hello", "x", "y"), 1e9 + 41)
+    assert greeting.below.scale == counted
