@@ -9,7 +9,7 @@ from pathlib import Path
 from aigen._call import new_request_id
 from aigend.clock import SystemClock
 from aigend.config import LedgerSettings
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import Intent, Settlement
 from aigend.ledger.ledger import Ledger
 from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Route, TokenUsage

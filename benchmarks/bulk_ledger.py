@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aigend.ledger import mark, replies, rollups, schema, windows
-from aigend.ledger.hits import HitKey
+from aigend.ledger import mark, replies, schema
+from aigend.ledger.budgets import windows
 from aigend.ledger.journal import Tail
+from aigend.ledger.statistics import rollups
+from aigend.ledger.statistics.hits import HitKey
 from aigend.storage.deferring import DeferringConnection
 from aigend.types import CacheOutcome
 

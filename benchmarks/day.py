@@ -32,8 +32,8 @@ from aigen_emulator.server import EmulatorServer, serving
 from aigend.assembly import make_snapshot
 from aigend.completion.snapshot import Snapshot
 from aigend.config import LoadedSettings, load_settings
-from aigend.ledger.pricing import cost_of
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.pricing import cost_of
+from aigend.ledger.prices.published import PublishedPrices
 from aigend.providers.port import ProviderCall, ProviderReply
 from aigend.providers.registry import ProviderRegistry
 from aigend.server import Daemon, take_locks

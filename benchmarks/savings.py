@@ -14,16 +14,16 @@ from pathlib import Path
 
 from aigend.clock import Clock
 from aigend.completion.call import Call
-from aigend.completion.prompt_plans import PromptPlan, PromptPlans
+from aigend.completion.prompt_cache.plans import PromptPlan, PromptPlans
 from aigend.completion.snapshot import Snapshot
 from aigend.config import ProviderSettings, Settings
 from aigend.errors import DomainError
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.pricing import PriceEntry, cost_nanos
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.pricing import PriceEntry, cost_nanos
 from aigend.routing.catalog import build_catalog
 from aigend.routing.policy import build_policies
 from aigend.routing.router import Router
-from aigend.scheduling.prefixes import Prefixes, read_prefixes
+from aigend.scheduling.prompt_cache.prefixes import Prefixes, read_prefixes
 from aigend.types import Accounting, Caller, CompletionRequest, ModelRoute, TokenUsage
 
 from benchmarks.trace_provider import LONG_S, SHORT_S, Oracle, TraceProvider

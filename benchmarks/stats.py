@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from aigend.ledger import rollups, schema, stats
-from aigend.ledger.stats_query import Dimension, StatsQuery, UsageFilter, stats_query
+from aigend.ledger import schema
+from aigend.ledger.statistics import rollups, stats
+from aigend.ledger.statistics.query import Dimension, StatsQuery, UsageFilter, stats_query
 
 DAYS = 30
 NOW = 1_795_000_000.0  # a fixed day, so that runs are alike

@@ -14,25 +14,25 @@ from aigend.cache.stores.sqlite import SqliteStore
 from aigend.completion.attempts import Attempts
 from aigend.completion.bookings import Bookings
 from aigend.completion.call import Reply
-from aigend.completion.deferred import DeferredLane
-from aigend.completion.deferring import deferred_lane
+from aigend.completion.deferral.building import deferred_lane
+from aigend.completion.deferral.lane import DeferredLane
 from aigend.completion.downgrades import Downgrades
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
-from aigend.completion.prompt_plans import PromptPlans
+from aigend.completion.prompt_cache.plans import PromptPlans
 from aigend.completion.repeats import Origin
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
 from aigend.config import ProviderSettings, Settings
 from aigend.ledger.batch_desk import BatchDesk
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.price_file import parse_prices
-from aigend.ledger.stats import Stats, compute
-from aigend.ledger.stats_query import stats_query
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.file import parse_prices
+from aigend.ledger.statistics.query import stats_query
+from aigend.ledger.statistics.stats import Stats, compute
 from aigend.providers.batch_port import BatchProvider
 from aigend.providers.registry import Account
 from aigend.providers.retry_budget import RetryBudget
@@ -43,8 +43,8 @@ from aigend.routing.policy import build_policies
 from aigend.routing.router import Router
 from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.request import reread_request
-from aigend.scheduling.dispatch import Dispatcher
-from aigend.scheduling.prefix_gate import PrefixGate
+from aigend.scheduling.dispatch.dispatcher import Dispatcher
+from aigend.scheduling.prompt_cache.prefix_gate import PrefixGate
 from aigend.telemetry.instruments import CallCounters
 from aigend.telemetry.tracing import Tracer
 from aigend.types import Accounting, Caller, CompletionRequest, Message, Part, Role, Text

@@ -10,31 +10,31 @@ from aigend.cache.memory import MemoryTier
 from aigend.cache.stores.sqlite import SqliteStore
 from aigend.clock import Clock
 from aigend.completion.attempts import Attempts
-from aigend.completion.batch_jobs import BatchJobs
 from aigend.completion.bookings import Bookings
-from aigend.completion.deferred import DeferredLane
-from aigend.completion.deferring import deferred_lane
+from aigend.completion.deferral.batch_jobs import BatchJobs
+from aigend.completion.deferral.building import deferred_lane
+from aigend.completion.deferral.lane import DeferredLane
 from aigend.completion.downgrades import Downgrades
 from aigend.completion.engine import CompletionEngine
 from aigend.completion.failpoints import Failpoints
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds
-from aigend.completion.learned_marks import FILE_NAME, LearnedMarks
 from aigend.completion.outlook import ReadsOf
-from aigend.completion.prompt_plans import PromptPlans
+from aigend.completion.prompt_cache.learned_marks import FILE_NAME, LearnedMarks
+from aigend.completion.prompt_cache.plans import PromptPlans
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
 from aigend.config import InboxSettings, LoadedSettings, ProviderSettings, with_environment
-from aigend.ledger.alert_events import AlertEvents
+from aigend.ledger.alerts.events import AlertEvents
+from aigend.ledger.alerts.webhooks import Webhooks
 from aigend.ledger.batch_desk import BatchDesk
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.price_catalog import PriceCatalog, read_prices
-from aigend.ledger.price_refresh import PriceRefresher
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.catalog import PriceCatalog, read_prices
+from aigend.ledger.prices.published import PublishedPrices
+from aigend.ledger.prices.refresh import PriceRefresher
 from aigend.ledger.retention import Retention
-from aigend.ledger.webhooks import Webhooks
 from aigend.providers.registry import ProviderRegistry
 from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.catalog import build_catalog
@@ -60,8 +60,8 @@ from aigend.rpc.request import reread_request
 from aigend.rpc.usage import UsageServicer
 from aigend.rpc.watch import WatchServicer
 from aigend.rpc.work import WorkLines
-from aigend.scheduling.dispatch import Dispatcher
-from aigend.scheduling.prefix_gate import PrefixGate
+from aigend.scheduling.dispatch.dispatcher import Dispatcher
+from aigend.scheduling.prompt_cache.prefix_gate import PrefixGate
 from aigend.telemetry.instruments import CallCounters
 from aigend.telemetry.tracing import Tracer
 

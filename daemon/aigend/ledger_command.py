@@ -11,15 +11,15 @@ from aigend.clock import Clock
 from aigend.config import LoadedSettings
 from aigend.errors import DomainError
 from aigend.ledger import schema
-from aigend.ledger.archive import Archiver, check_archives
-from aigend.ledger.archive_file import ArchiveDamaged
+from aigend.ledger.archives.archive import Archiver, check_archives
+from aigend.ledger.archives.file import ArchiveDamaged
 from aigend.ledger.backup import back_up, put_back
+from aigend.ledger.budgets.windows import usd
 from aigend.ledger.mark import mark_path
 from aigend.ledger.recovery import set_aside
 from aigend.ledger.retention import archive_directory
 from aigend.ledger.schema import APPLICATION_ID, NEWEST_VERSION
 from aigend.ledger.verify import verify
-from aigend.ledger.windows import usd
 from aigend.storage.files import DatabaseCondition, StorageRefused, examine_database, lock, private_directory
 
 EXIT_OK = 0

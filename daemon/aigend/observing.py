@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from aigend.assembly import Parts
 from aigend.clock import Clock
-from aigend.ledger.hits import HitSum
-from aigend.ledger.latency import BOUNDS
+from aigend.ledger.statistics.hits import HitSum
+from aigend.ledger.statistics.latency import BOUNDS
 from aigend.routing.health import CircuitState
-from aigend.scheduling.line import Line
+from aigend.scheduling.dispatch.line import Line
 from aigend.telemetry import names
 from aigend.telemetry.instruments import Buckets, FreeCalls, Measurement, MetricSources
 

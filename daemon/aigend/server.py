@@ -18,7 +18,7 @@ from aigend.clock import Clock, SystemClock
 from aigend.completion.snapshot import Snapshot
 from aigend.config import FlatSetting, LoadedSettings, SettingsError, load_settings
 from aigend.config.reloading import reloaded
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.published import PublishedPrices
 from aigend.observing import metric_sources
 from aigend.rpc.daemon import DaemonState, ProviderReport, StatusReport
 from aigend.service_manager import ServiceManager

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from aigend.scheduling.track_record import Record
+from aigend.scheduling.prompt_cache.track_record import Record
 
 from benchmarks import savings
 from benchmarks.savings import LAST_LINE, RULES, Replay, bills, main

@@ -7,7 +7,7 @@ import pytest
 from aigend.__main__ import main
 from aigend.clock import SystemClock
 from aigend.config import LedgerSettings
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.storage.files import lock
 

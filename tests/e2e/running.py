@@ -18,7 +18,7 @@ import aigen
 import yaml
 from aigend.clock import SystemClock
 from aigend.config import LedgerSettings
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.verify import verify
 

@@ -14,10 +14,10 @@ from typing import Any
 import aigen
 import pytest
 from aigend.config import BudgetSettings, LedgerSettings
-from aigend.ledger.archive_rows import month_after, month_of, month_start
-from aigend.ledger.budgets import BudgetBook
-from aigend.ledger.hits import HitKey
+from aigend.ledger.archives.rows import month_after, month_of, month_start
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.ledger import Ledger
+from aigend.ledger.statistics.hits import HitKey
 from aigend.rpc.caller import LOCAL_SCOPE
 from aigend.types import CacheOutcome, Route, SavingsCause
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import aigen
 import pytest
-from aigend.completion.jobs import Jobs
+from aigend.completion.deferral.poller import Jobs
 from aigend.ledger.verify import verify
 
 from tests.e2e.conftest import MakeDaemon

@@ -10,7 +10,13 @@ import os
 import sys
 import traceback
 
-MODULES = ("aigend.server", "aigend.providers.openai", "aigend.ledger.published_prices", "genai_prices.data", "aigend.__main__")
+MODULES = (
+    "aigend.server",
+    "aigend.providers.openai.chat",
+    "aigend.ledger.prices.published",
+    "genai_prices.data",
+    "aigend.__main__",
+)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from aigend.config import load_settings
-from aigend.ledger.price_file import parse_prices
+from aigend.ledger.prices.file import parse_prices
 from aigend.observing import metric_sources
 from aigend.telemetry.instruments import CallCounters
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 from aigend.clock import SystemClock
 from aigend.config import BudgetSettings, LedgerSettings
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import AlreadyKnown, Intent, Reservation, Settlement
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.verify import verify

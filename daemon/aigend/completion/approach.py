@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from aigend.completion.call import Call
-from aigend.completion.prompt_plans import MARKING_ADAPTERS, SHORTEST_KEYED_TOKENS, SHORTEST_TTL_S, PromptPlan
+from aigend.completion.prompt_cache.plans import MARKING_ADAPTERS, SHORTEST_KEYED_TOKENS, SHORTEST_TTL_S, PromptPlan
 from aigend.completion.turn import Turn
-from aigend.scheduling.prefix_gate import NOTHING_SHARED, Approach
-from aigend.scheduling.prefixes import Prefix
+from aigend.scheduling.prompt_cache.prefix_gate import NOTHING_SHARED, Approach
+from aigend.scheduling.prompt_cache.prefixes import Prefix
 
 
 def approach_of(turn: Turn) -> Approach:

@@ -1,9 +1,9 @@
 """What an attempt says to the dispatcher of itself."""
 
-from aigend.completion.prompt_plans import SHORTEST_KEYED_TOKENS
+from aigend.completion.prompt_cache.plans import SHORTEST_KEYED_TOKENS
 from aigend.completion.turn import Turn
-from aigend.scheduling.ask import Ask
-from aigend.scheduling.siblings import current_sibling
+from aigend.scheduling.dispatch.ask import Ask
+from aigend.scheduling.dispatch.siblings import current_sibling
 
 
 def ask_of(turn: Turn) -> Ask:

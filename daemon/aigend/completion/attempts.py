@@ -14,7 +14,7 @@ from aigend.completion.approach import approach_of, patience_s
 from aigend.completion.asking import ask_of
 from aigend.completion.bookings import Bookings
 from aigend.completion.call import AnswerFlight, Call, Landing
-from aigend.completion.prompt_plans import PromptPlans
+from aigend.completion.prompt_cache.plans import PromptPlans
 from aigend.completion.quotes import quote
 from aigend.completion.turn import OnRoute, ProviderVerdictError, Sent, Tries, Turn
 from aigend.completion.watch import Watch
@@ -26,8 +26,8 @@ from aigend.providers.retry import Next, Standing, Verdict, verdict
 from aigend.providers.retry_budget import RetryBudget
 from aigend.routing.health import Health, KeyId, Outcome, Ticket
 from aigend.routing.latency import Latencies
-from aigend.scheduling.dispatch import Dispatcher
-from aigend.scheduling.prefix_gate import PrefixGate
+from aigend.scheduling.dispatch.dispatcher import Dispatcher
+from aigend.scheduling.prompt_cache.prefix_gate import PrefixGate
 from aigend.scheduling.single_flight import LeaderLeftError
 from aigend.types import Lane, ModelRoute
 

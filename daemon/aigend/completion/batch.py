@@ -8,7 +8,7 @@ from aigend.completion.admission import check_open
 from aigend.completion.call import Reply
 from aigend.completion.engine import CompletionEngine
 from aigend.errors import DomainError
-from aigend.scheduling.siblings import Siblings, stand_aside
+from aigend.scheduling.dispatch.siblings import Siblings, stand_aside
 from aigend.types import Caller, CompletionRequest, Lane
 
 Item = CompletionRequest | DomainError  # a request that could not be read takes its place as its error

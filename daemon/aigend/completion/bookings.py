@@ -7,7 +7,7 @@ from aigend.clock import Clock
 from aigend.completion.call import Landing
 from aigend.completion.failpoints import NO_FAILPOINTS, Failpoints
 from aigend.completion.ports import AnswerCodec
-from aigend.completion.prefix_lineage import PrefixLineage
+from aigend.completion.prompt_cache.lineage import PrefixLineage
 from aigend.completion.quotes import Bill, bill, seen_nanos
 from aigend.completion.turn import ProviderVerdictError, Sent, Turn
 from aigend.errors import DomainError

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from aigend.completion.call import Call
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason
-from aigend.ledger.budget_desk import BudgetDesk
-from aigend.ledger.budgets import Candidate, Claim
-from aigend.ledger.windows import label_of
+from aigend.ledger.budgets.book import Candidate, Claim
+from aigend.ledger.budgets.desk import BudgetDesk
+from aigend.ledger.budgets.windows import label_of
 from aigend.types import Caller, CompletionRequest, ModelRoute
 
 

@@ -12,7 +12,7 @@ from aigend.cache.manager import CacheManager
 from aigend.clock import Clock
 from aigend.completion.admission import check_built, check_deadline, check_open
 from aigend.completion.call import Call, Event, Reply
-from aigend.completion.deferred import DeferredLane
+from aigend.completion.deferral.lane import DeferredLane
 from aigend.completion.downgrades import Downgrades
 from aigend.completion.free_answers import FreeAnswers
 from aigend.completion.known_ids import KnownIds

@@ -13,7 +13,7 @@ from aigend.completion.call import Call, Landing, Reply
 from aigend.completion.ports import AnswerCodec
 from aigend.completion.repeats import Origin, Repeat, RepeatIndex
 from aigend.ledger.entries import canonical_labels
-from aigend.ledger.hits import HitCell, HitCounters, HitKey
+from aigend.ledger.statistics.hits import HitCell, HitCounters, HitKey
 from aigend.types import CacheMode, CacheOutcome, CallFacts, Route, SavingsCause
 
 CAUSES = {CacheOutcome.HIT: SavingsCause.CACHE, CacheOutcome.COALESCED: SavingsCause.SINGLE_FLIGHT}

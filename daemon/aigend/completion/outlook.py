@@ -8,8 +8,8 @@ from collections.abc import Callable
 from aigend.clock import Clock
 from aigend.completion.quotes import priced
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.estimate import estimate_input_tokens, searches_at_most
-from aigend.ledger.pricing import cost_nanos
+from aigend.ledger.prices.estimate import estimate_input_tokens, searches_at_most
+from aigend.ledger.prices.pricing import cost_nanos
 from aigend.types import CompletionRequest, Image, ModelRoute, Route, TokenUsage
 
 BYTES_A_TOKEN = 4  # of prose, in the middle of what tokenizers make of it

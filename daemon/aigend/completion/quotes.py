@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from aigend.clock import Clock
 from aigend.completion.call import Call
-from aigend.completion.prompt_plans import NOTHING_ASKED, PromptPlan, longest_ttl_s
+from aigend.completion.prompt_cache.plans import NOTHING_ASKED, PromptPlan, longest_ttl_s
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.estimate import estimate_input_tokens, searches_at_most, upper_bound_nanos
-from aigend.ledger.pricing import PriceEntry, cost_nanos, cost_of, price_of
+from aigend.ledger.prices.estimate import estimate_input_tokens, searches_at_most, upper_bound_nanos
+from aigend.ledger.prices.pricing import PriceEntry, cost_nanos, cost_of, price_of
+from aigend.ledger.prices.usage_check import checked_usage
 from aigend.ledger.savings import routing_saving, savings_of, write_premium
-from aigend.ledger.usage_check import checked_usage
 from aigend.providers.port import ProviderReply
 from aigend.routing.router import check_context
 from aigend.types import Cost, Lane, ModelRoute, Processing, Route, SavingsCause, Text, TokenUsage

@@ -7,7 +7,7 @@ of an older generation counts for nothing. An account that a record has not met 
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from aigend.ledger.hits import HitCell
+from aigend.ledger.statistics.hits import HitCell
 
 RECORD_BYTES = 1_000  # a record, its digest, its slot and its first cells, measured and rounded up
 CELLS_A_RECORD = 16

@@ -20,7 +20,7 @@ from aigend.completion.known_ids import KnownIds
 from aigend.completion.ports import AnswerCodec
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown
-from aigend.scheduling.siblings import stand_aside
+from aigend.scheduling.dispatch.siblings import stand_aside
 from aigend.scheduling.single_flight import FlightTable, LeaderLeftError
 
 

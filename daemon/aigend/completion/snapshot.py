@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aigend.config import ProviderSettings, SettingsSections
-from aigend.ledger.price_catalog import PriceCatalog
+from aigend.ledger.prices.catalog import PriceCatalog
 from aigend.routing.catalog import Catalog
 from aigend.routing.router import Router
 from aigend.types import Normalization, Route

@@ -11,8 +11,8 @@ from aigend.providers import port
 from aigend.providers.port import Provider
 from aigend.rate_facts import RateFacts
 from aigend.routing.health import KeyId
-from aigend.scheduling.grant import Grant
-from aigend.scheduling.prefix_gate import Passage
+from aigend.scheduling.dispatch.grant import Grant
+from aigend.scheduling.prompt_cache.prefix_gate import Passage
 from aigend.types import Lane, TokenUsage
 
 _TOO_MANY = frozenset((503, 529))  # statuses besides 429 that say so

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aigend.ledger import journal, store
-from aigend.ledger.budgets import BudgetBook, Claim
+from aigend.ledger.budgets.book import BudgetBook, Claim
 from aigend.ledger.correcting import Book, intent_of
 from aigend.ledger.entries import AttemptState, Intent, Reservation, Settlement, StateConflict, entry_id_of
 from aigend.ledger.journal import Event

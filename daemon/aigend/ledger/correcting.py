@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import AttemptState, Intent
 from aigend.ledger.replies import Keep
 from aigend.ledger.store import Change, Moment

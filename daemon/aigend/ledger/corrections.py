@@ -12,7 +12,7 @@ from functools import partial
 
 from aigend.errors import DomainError, Reason, invalid
 from aigend.ledger import store
-from aigend.ledger.archive_rows import file_of_entry
+from aigend.ledger.archives.rows import file_of_entry
 from aigend.ledger.correcting import Book, Corrected, Costs, intent_of
 from aigend.ledger.entries import (
     RECONCILED,
@@ -28,7 +28,7 @@ from aigend.ledger.entries import (
 from aigend.ledger.entries_store import LedgerEntry, find_entry
 from aigend.ledger.footprint import CALL_BYTES
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.pricing import PriceEntry, cost_of, price_of, processing_of
+from aigend.ledger.prices.pricing import PriceEntry, cost_of, price_of, processing_of
 from aigend.ledger.savings import savings_of, write_premium
 from aigend.ledger.store import Moment
 from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Processing, Route, TokenUsage

@@ -11,8 +11,8 @@ from typing import Any
 
 from aigend.errors import invalid
 from aigend.ledger.entries import AttemptState, entry_id_of
-from aigend.ledger.stats_query import UsageFilter
-from aigend.ledger.stats_store import matching
+from aigend.ledger.statistics.query import UsageFilter
+from aigend.ledger.statistics.store import matching
 from aigend.types import CacheOutcome, Cost, CostBasis, SavingsCause, TokenUsage
 
 DEFAULT_PAGE_SIZE = 50

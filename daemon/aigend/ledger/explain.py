@@ -7,7 +7,7 @@ from typing import Any
 
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.entries_store import LedgerEntry, select_entries
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry
 from aigend.ledger.reading import one_moment
 
 MOST_ATTEMPTS = 1_000

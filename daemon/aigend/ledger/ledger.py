@@ -18,15 +18,17 @@ import structlog
 from aigend.clock import Clock
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError
-from aigend.ledger import footprint, hit_rows, journal, mark, recovery, replies, schema, store, upkeep, windows
-from aigend.ledger.budget_desk import BudgetDesk
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger import footprint, journal, mark, recovery, replies, schema, store, upkeep
+from aigend.ledger.budgets import windows
+from aigend.ledger.budgets.book import BudgetBook
+from aigend.ledger.budgets.desk import BudgetDesk
 from aigend.ledger.correcting import Book, Corrected, Costs
 from aigend.ledger.entries import AttemptState, BudgetState, Intent, KnownOperation, Reservation, Settled, Settlement
-from aigend.ledger.hits import HitCounters
 from aigend.ledger.journal import Tail
 from aigend.ledger.known import KnownOperations
 from aigend.ledger.recovery import OpenReport
+from aigend.ledger.statistics import hit_rows
+from aigend.ledger.statistics.hits import HitCounters
 from aigend.ledger.store import Change, Moment
 from aigend.storage.failure import StorageFailure
 from aigend.storage.files import EXIT_IO, StorageRefused

@@ -6,8 +6,8 @@ Runs in the writer's thread, inside the transaction of the reservation that it b
 import sqlite3
 
 from aigend.errors import DomainError, Reason
-from aigend.ledger import rollups
 from aigend.ledger.entries import AlreadyKnown, AttemptState, Intent, KnownOperation, entry_id_of
+from aigend.ledger.statistics import rollups
 
 _FIND = (
     "SELECT o.id, coalesce(a.state, 'settled'), o.request_digest, o.attempt_id, o.attempt_count"  # archived: settled

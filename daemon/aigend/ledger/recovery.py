@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aigend.ledger import archive_rows, batch_rows, journal, rollups, schema, store, windows
+from aigend.ledger import batch_rows, journal, schema, store
+from aigend.ledger.archives import rows as archive_rows
+from aigend.ledger.budgets import windows
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.journal import Event, Tail
 from aigend.ledger.mark import TailState, mark_path
+from aigend.ledger.statistics import rollups
 from aigend.ledger.store import Moment
 from aigend.storage.files import EXIT_IO, DatabaseCondition, StorageRefused, examine_database, private_file
 

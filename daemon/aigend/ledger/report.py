@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from aigend.errors import invalid
 from aigend.ledger.entries_store import LedgerEntry, select_entries
 from aigend.ledger.reading import one_moment
-from aigend.ledger.stats import Stats, StatsRow, compute
-from aigend.ledger.stats_query import Dimension, StatsQuery, UsageFilter, stats_query, zone_of
+from aigend.ledger.statistics.query import Dimension, StatsQuery, UsageFilter, stats_query, zone_of
+from aigend.ledger.statistics.stats import Stats, StatsRow, compute
 
 DEFAULT_ENTRIES = 10
 MOST_ENTRIES = 1_000

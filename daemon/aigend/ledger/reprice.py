@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from aigend.ledger import journal, rollups, windows
+from aigend.ledger import journal
+from aigend.ledger.budgets import windows
 from aigend.ledger.correcting import Book, Corrected, Costs, intent_of
 from aigend.ledger.corrections import PriceOf
 from aigend.ledger.entries import REPRICED, AttemptState
@@ -19,10 +20,11 @@ from aigend.ledger.entries_store import EntriesQuery, LedgerEntry, list_entries
 from aigend.ledger.footprint import PAGE_BYTES
 from aigend.ledger.journal import Event
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.pricing import cost_of, price_of, processing_of
+from aigend.ledger.prices.pricing import cost_of, price_of, processing_of
+from aigend.ledger.prices.usage_check import USAGE_ABSURD, USAGE_MISSING, USAGE_NEGATIVE
 from aigend.ledger.savings import savings_of, write_premium
+from aigend.ledger.statistics import rollups
 from aigend.ledger.store import Change
-from aigend.ledger.usage_check import USAGE_ABSURD, USAGE_MISSING, USAGE_NEGATIVE
 from aigend.types import Cost, CostBasis, Route, SavingsCause, TokenUsage
 
 EVENT = "repriced"  # its rows in the journal

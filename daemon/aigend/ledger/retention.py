@@ -8,9 +8,9 @@ import structlog
 from aigend.clock import Clock
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError
-from aigend.ledger.archive import Archiver
-from aigend.ledger.archive_file import ArchiveDamaged
-from aigend.ledger.archive_rows import Archive, month_after, month_of
+from aigend.ledger.archives.archive import Archiver
+from aigend.ledger.archives.file import ArchiveDamaged
+from aigend.ledger.archives.rows import Archive, month_after, month_of
 from aigend.ledger.ledger import Ledger
 from aigend.storage.files import StorageRefused
 

@@ -5,7 +5,7 @@ Against the price the caller would have paid, never against a list of wishes: wh
 
 from dataclasses import replace
 
-from aigend.ledger.pricing import PriceEntry, cost_nanos, price_of
+from aigend.ledger.prices.pricing import PriceEntry, cost_nanos, price_of
 from aigend.types import CacheOutcome, Cost, Processing, SavingsCause, TokenUsage
 
 _CAUSE_OF_OUTCOME = {

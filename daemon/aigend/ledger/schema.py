@@ -7,8 +7,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from aigend.ledger import histogram, sums
-from aigend.ledger.rollup_schema import PACKED_ROLLUPS, ROLLUPS
+from aigend.ledger.statistics import histogram, sums
+from aigend.ledger.statistics.rollup_schema import PACKED_ROLLUPS, ROLLUPS
 from aigend.storage.deferring import DeferringConnection
 from aigend.storage.files import sync_directory
 

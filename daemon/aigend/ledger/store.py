@@ -8,8 +8,10 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aigend.ledger import journal, operations, replies, rollups, windows
-from aigend.ledger.budgets import BudgetBook, Claim
+from aigend.ledger import journal, operations, replies
+from aigend.ledger.budgets import windows
+from aigend.ledger.budgets.book import BudgetBook, Claim
+from aigend.ledger.budgets.windows import WindowRow
 from aigend.ledger.entries import (
     OVER_RESERVATION,
     TRANSITIONS,
@@ -23,7 +25,7 @@ from aigend.ledger.entries import (
     entry_id_of,
 )
 from aigend.ledger.journal import Event, Tail
-from aigend.ledger.windows import WindowRow
+from aigend.ledger.statistics import rollups
 
 NO_BUDGETS = BudgetBook(())
 _NEW_ATTEMPT = (

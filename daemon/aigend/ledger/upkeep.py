@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from aigend.errors import DomainError
-from aigend.ledger import footprint, replies, rollups
+from aigend.ledger import footprint, replies
+from aigend.ledger.statistics import rollups
 
 COMMITS = 20  # at once at most, so that hits need not wait long to be written
 

@@ -4,7 +4,9 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from aigend.ledger import archive_rows, batch_rows, journal, rollups, schema
+from aigend.ledger import batch_rows, journal, schema
+from aigend.ledger.archives import rows as archive_rows
+from aigend.ledger.statistics import rollups
 
 _CHECKS = {
     "a budget window's counters differ from its rows": """

@@ -17,19 +17,19 @@ from aigend.providers.pooling import one_pool
 from aigend.providers.port import Provider
 
 ADAPTERS = {  # wire format -> module with `connect`
-    "openai": "aigend.providers.openai",  # chat completions
-    "openai-responses": "aigend.providers.responses",
-    "anthropic": "aigend.providers.anthropic",
-    "bedrock": "aigend.providers.bedrock",
-    "gemini": "aigend.providers.gemini",
-    "perplexity": "aigend.providers.perplexity",  # its Agent API
-    "sonar": "aigend.providers.sonar",  # its chat format until September 2026
+    "openai": "aigend.providers.openai.chat",  # chat completions
+    "openai-responses": "aigend.providers.openai.responses",
+    "anthropic": "aigend.providers.anthropic.messages",
+    "bedrock": "aigend.providers.anthropic.bedrock",
+    "gemini": "aigend.providers.gemini.provider",
+    "perplexity": "aigend.providers.perplexity.agent",  # its Agent API
+    "sonar": "aigend.providers.perplexity.sonar",  # its chat format until September 2026
 }
 BATCH_ADAPTERS = {  # the wire formats with batch jobs -> module with `connect`
-    "openai": "aigend.providers.openai_batch",
-    "openai-responses": "aigend.providers.openai_batch",
-    "anthropic": "aigend.providers.anthropic_batch",
-    "gemini": "aigend.providers.gemini_batch",
+    "openai": "aigend.providers.openai.batch",
+    "openai-responses": "aigend.providers.openai.batch",
+    "anthropic": "aigend.providers.anthropic.batch",
+    "gemini": "aigend.providers.gemini.batch",
 }
 _FIND_THEIR_OWN_KEYS = frozenset(("bedrock",))  # where the cloud's own tools look
 

@@ -11,7 +11,7 @@ from aigen.v1 import completion_pb2
 
 from aigend.clock import Clock
 from aigend.completion.admission import check_built
-from aigend.completion.batch_jobs import BatchJobs, unpack_error
+from aigend.completion.deferral.batch_jobs import BatchJobs, unpack_error
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, invalid
 from aigend.ledger.batch_jobs import ItemRow, ItemState, JobRow, NewJob

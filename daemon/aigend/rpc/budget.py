@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from aigend.completion.snapshot import Snapshot
 from aigend.config import BudgetSettings
 from aigend.errors import DomainError, invalid
-from aigend.ledger.alert_rows import NEWEST, Alert, AlertKind
-from aigend.ledger.budget_desk import BudgetDesk, BudgetRecord, BudgetView
-from aigend.ledger.budgets import usd_nanos
-from aigend.ledger.windows import usd
+from aigend.ledger.alerts.rows import NEWEST, Alert, AlertKind
+from aigend.ledger.budgets.book import usd_nanos
+from aigend.ledger.budgets.desk import BudgetDesk, BudgetRecord, BudgetView
+from aigend.ledger.budgets.windows import usd
 from aigend.rpc.content import refuse_unknown
 from aigend.rpc.enums import EnumPair
 from aigend.rpc.paging import check_page_size, page

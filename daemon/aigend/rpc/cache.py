@@ -15,7 +15,7 @@ from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.caller import LOCAL_SCOPE
 from aigend.rpc.paging import check_page_size, pack_number, unpack_number
 from aigend.rpc.times import seconds_of, timestamp
-from aigend.scheduling.decisions import DecisionRow, Decisions
+from aigend.scheduling.prompt_cache.decisions import DecisionRow, Decisions
 
 KEY_BYTES = 32
 _KEY_PREFIX = re.compile(r"[0-9a-fA-F]{0,64}\Z")

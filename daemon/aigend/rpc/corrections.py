@@ -10,11 +10,11 @@ from aigen.v1 import usage_pb2 as pb
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import invalid
-from aigend.ledger.archive_rows import files_of_range
+from aigend.ledger.archives.rows import files_of_range
 from aigend.ledger.corrections import Corrections, RecordedCall
 from aigend.ledger.entries_store import EntriesQuery
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry
 from aigend.ledger.reprice import RepricedModel, Repricer
 from aigend.rpc.caller import LOCAL_SCOPE, MAX_NAME, check_request_id, unpack_accounting
 from aigend.rpc.usage import optional_moment, pack_entry, unpack_filter

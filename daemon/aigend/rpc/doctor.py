@@ -7,17 +7,17 @@ from aigen.v1 import usage_pb2 as pb
 
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.archive_rows import Archive, ArchiveState, archives, files_of_range
-from aigend.ledger.doctor import Diagnosis, diagnose, prefix_limit
-from aigend.ledger.doctor_store import LONG_S, SHORT_S
+from aigend.ledger.archives.rows import Archive, ArchiveState, archives, files_of_range
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.pricing import PriceEntry
-from aigend.ledger.stats_query import stats_query
+from aigend.ledger.prices.pricing import PriceEntry
+from aigend.ledger.statistics.doctor import Diagnosis, diagnose, prefix_limit
+from aigend.ledger.statistics.doctor_store import LONG_S, SHORT_S
+from aigend.ledger.statistics.query import stats_query
 from aigend.rpc.caller import LOCAL_SCOPE
 from aigend.rpc.paging import page
 from aigend.rpc.times import timestamp
 from aigend.rpc.usage import PERIOD, optional_moment, unpack_filter
-from aigend.scheduling.decisions import Decisions
+from aigend.scheduling.prompt_cache.decisions import Decisions
 from aigend.types import Route
 
 

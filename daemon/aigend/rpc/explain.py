@@ -9,17 +9,17 @@ from aigen.v1 import completion_pb2 as pb
 from aigend.completion.refusals import Refusal, Refusals
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason, invalid
-from aigend.ledger.cost_lines import CostLine, CostSum, cost_sum
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.explain import Counted, ExplainedAttempt, ExplainedOperation, entry_called, find_operation
-from aigend.ledger.hits import LastCall
 from aigend.ledger.ledger import Ledger
+from aigend.ledger.prices.cost_lines import CostLine, CostSum, cost_sum
+from aigend.ledger.statistics.hits import LastCall
 from aigend.rpc.answer_codec import pack_usage
 from aigend.rpc.caller import LOCAL_SCOPE, check_request_id
 from aigend.rpc.enums import ATTEMPT_STATE, BASIS, CAUSE, OUTCOME
 from aigend.rpc.times import timestamp
 from aigend.rpc.usage import pack_savings
-from aigend.scheduling.decisions import Decisions
+from aigend.scheduling.prompt_cache.decisions import Decisions
 from aigend.types import CostBasis, SavingsCause
 
 

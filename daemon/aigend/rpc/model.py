@@ -8,7 +8,7 @@ from aigen.v1 import model_pb2 as pb
 from aigend.clock import Clock
 from aigend.completion.quotes import priced
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.pricing import BUCKETS, PriceEntry, Rates
+from aigend.ledger.prices.pricing import BUCKETS, PriceEntry, Rates
 from aigend.routing.catalog import Model
 from aigend.routing.policy import ServicePolicy, find_policy
 from aigend.rpc.enums import CAPABILITY, NORMALIZATION, STRATEGY, TIER

@@ -7,8 +7,8 @@ from aigen.v1 import model_pb2 as pb
 
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.price_refresh import Refreshed
-from aigend.ledger.pricing import PriceEntry, Rates
+from aigend.ledger.prices.pricing import PriceEntry, Rates
+from aigend.ledger.prices.refresh import Refreshed
 from aigend.rpc.model import pack_price, pack_rates
 from aigend.rpc.paging import page
 from aigend.rpc.times import timestamp

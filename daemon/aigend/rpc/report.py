@@ -8,7 +8,7 @@ from aigen.v1 import usage_pb2 as pb
 
 from aigend.clock import Clock
 from aigend.completion.snapshot import Snapshot
-from aigend.ledger.archive_rows import files_of_range
+from aigend.ledger.archives.rows import files_of_range
 from aigend.ledger.entries_store import EntriesQuery, list_entries
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.report import Report, compute_report, report_query

@@ -12,8 +12,8 @@ from aigend.errors import invalid
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.entries_store import EntriesQuery, LedgerEntry, list_entries
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.stats import Percentiles, Stats, StatsRow, Totals, compute
-from aigend.ledger.stats_query import Dimension, Period, StatsQuery, UsageFilter, stats_query
+from aigend.ledger.statistics.query import Dimension, Period, StatsQuery, UsageFilter, stats_query
+from aigend.ledger.statistics.stats import Percentiles, Stats, StatsRow, Totals, compute
 from aigend.rpc.answer_codec import pack_usage
 from aigend.rpc.caller import LOCAL_SCOPE
 from aigend.rpc.enums import ATTEMPT_STATE, BASIS, CAUSE, OUTCOME, EnumPair, Word

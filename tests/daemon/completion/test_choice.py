@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from aigen.v1 import completion_pb2
 from aigend.errors import DomainError, Reason
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.price_file import parse_prices
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.file import parse_prices
 from aigend.types import Image, Message, Part, Role, Strategy
 
 from tests.spine import NoPublishedPrices, Spine, caller, question, read, spine

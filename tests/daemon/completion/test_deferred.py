@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aigen.v1 import completion_pb2
 from aigend.completion.call import Reply
-from aigend.completion.jobs import Jobs
-from aigend.completion.places import BatchPlaces
+from aigend.completion.deferral.places import BatchPlaces
+from aigend.completion.deferral.poller import Jobs
 from aigend.errors import DomainError, Reason
 from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.batch_rows import LineEnd

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from aigen.v1 import completion_pb2
-from aigend.completion.jobs import GIVE_UP_S, LEAST_TRY_S
-from aigend.completion.places import BatchPlaces, HeldBatch
+from aigend.completion.deferral.places import BatchPlaces, HeldBatch
+from aigend.completion.deferral.poller import GIVE_UP_S, LEAST_TRY_S
 from aigend.errors import DomainError, Reason
 from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.verify import verify
@@ -166,7 +166,7 @@ async def test_clock_put_forward_loses_no_job(tmp_path: Path):
 
 async def test_control_without_the_least_try_a_clock_put_forward_loses_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """By the clock on the wall alone, the first fault after a jump would give up what is about to be answered."""
-    monkeypatch.setattr("aigend.completion.jobs.LEAST_TRY_S", 0.0)
+    monkeypatch.setattr("aigend.completion.deferral.poller.LEAST_TRY_S", 0.0)
     async with house(tmp_path) as h:
         [asked] = await left(h, "one")
         h.clock._wall += MONTH_S

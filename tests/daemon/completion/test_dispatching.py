@@ -10,7 +10,7 @@ from aigend.config import LimitSettings, ProviderSettings
 from aigend.errors import DomainError, Reason, invalid
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.rate_facts import RateFact, RateFacts
-from aigend.scheduling.ask import Ask
+from aigend.scheduling.dispatch.ask import Ask
 from aigend.types import Lane, Message, Part, Role, Stability, Text
 
 from tests.fakes import settle

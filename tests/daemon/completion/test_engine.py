@@ -8,8 +8,8 @@ import pytest
 from aigen.v1 import completion_pb2 as pb
 from aigend.completion.repeats import Origin
 from aigend.errors import DomainError, Reason
-from aigend.ledger.stats import compute
-from aigend.ledger.stats_query import Dimension, stats_query
+from aigend.ledger.statistics.query import Dimension, stats_query
+from aigend.ledger.statistics.stats import compute
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.types import (
     Accounting,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from aigen.v1 import completion_pb2 as pb
 from aigend.errors import DomainError, Reason, capability_missing
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.price_file import parse_prices
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.file import parse_prices
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.types import CacheMode, CompletionRequest, Lane, Processing, TokenUsage
 

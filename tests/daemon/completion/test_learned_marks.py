@@ -5,9 +5,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from aigend.completion.learned_marks import FILE_NAME, SAVE_EVERY_S, LearnedMarks
-from aigend.scheduling.marking import Terms
-from aigend.scheduling.prefixes import Prefix, Prefixes
+from aigend.completion.prompt_cache.learned_marks import FILE_NAME, SAVE_EVERY_S, LearnedMarks
+from aigend.scheduling.prompt_cache.marking import Terms
+from aigend.scheduling.prompt_cache.prefixes import Prefix, Prefixes
 from aigend.types import PartPlace
 
 from tests.fakes import FakeClock
@@ -52,7 +52,7 @@ def test_a_file_that_can_not_be_opened_begins_anew(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger than it could be was not written here."""
-    monkeypatch.setattr("aigend.completion.learned_marks.MOST_BYTES", 4)
+    monkeypatch.setattr("aigend.completion.prompt_cache.learned_marks.MOST_BYTES", 4)
     path = tmp_path / FILE_NAME
     path.write_text(json.dumps({"version": 1}))
     assert len(LearnedMarks(path, clock=FakeClock()).adaptive.tree) == 0

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 from aigend.completion.outlook import USUAL_OUTPUT_TOKENS, ExpectedCost, no_reads
-from aigend.ledger.estimate import estimate_input_tokens
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.price_file import parse_prices
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.estimate import estimate_input_tokens
+from aigend.ledger.prices.file import parse_prices
 from aigend.types import CompletionRequest, Image, Message, ModelRoute, Part, Role, Route
 
 from tests.fakes import FakeClock

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aigend.config.sections import PromptCachingSettings, ServiceSettings
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, StreamEvent
-from aigend.scheduling.prefix_gate import FIRST_SETTLE_S
+from aigend.scheduling.prompt_cache.prefix_gate import FIRST_SETTLE_S
 from aigend.types import CacheOutcome, CompletionRequest, Part, Text
 
 from tests.fakes import FakeProvider, settle

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from aigend.completion.prefix_lineage import PrefixLineage, short
-from aigend.completion.prompt_plans import PromptPlan
+from aigend.completion.prompt_cache.lineage import PrefixLineage, short
+from aigend.completion.prompt_cache.plans import PromptPlan
 from aigend.ledger.entries import PrefixUse
-from aigend.scheduling.marking import Terms
-from aigend.scheduling.prefixes import Prefix, Prefixes
+from aigend.scheduling.prompt_cache.marking import Terms
+from aigend.scheduling.prompt_cache.prefixes import Prefix, Prefixes
 from aigend.types import PartPlace, TokenUsage
 
 WROTE, READ = TokenUsage(cache_write_5m=1_000), TokenUsage(cache_read=1_000)

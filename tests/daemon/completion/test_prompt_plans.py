@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from aigen.v1 import completion_pb2 as pb
-from aigend.completion.prompt_plans import longest_ttl_s
+from aigend.completion.prompt_cache.plans import longest_ttl_s
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
-from aigend.ledger.estimate import upper_bound_nanos
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.price_file import parse_prices
-from aigend.ledger.pricing import cost_nanos
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.estimate import upper_bound_nanos
+from aigend.ledger.prices.file import parse_prices
+from aigend.ledger.prices.pricing import cost_nanos
 from aigend.types import (
     CacheMark,
     CacheMode,
@@ -437,7 +437,7 @@ async def test_an_answer_to_nothing_cacheable_teaches_nothing(house: Spine) -> N
 
 async def test_second_sight_that_forgets_marks_nothing(house: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Control: without the memory of what was sent, the second call has no marks."""
-    monkeypatch.setattr("aigend.scheduling.marking.Sights._put", lambda *_: None)
+    monkeypatch.setattr("aigend.scheduling.prompt_cache.marking.Sights._put", lambda *_: None)
     await ask(house, "first")
     await ask(house, "second")
     assert [marked(plan) for plan in plans(house)] == [[], []]

@@ -8,7 +8,7 @@ from pathlib import Path
 from aigend.config import BudgetSettings
 from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.batch_rows import LineEnd, LineFacts, UploadRow
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import AttemptState, Intent
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aigend.config import BudgetSettings, LedgerSettings
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import Intent, Settlement
 from aigend.ledger.ledger import Ledger
 from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Route, TokenUsage

@@ -25,9 +25,9 @@ from aigend.errors import DomainError
 from aigend.ledger import journal
 from aigend.ledger.batch_desk import BatchDesk
 from aigend.ledger.entries import AlreadyKnown, Reservation, StateConflict
-from aigend.ledger.hits import HitKey
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.mark import TailState
+from aigend.ledger.statistics.hits import HitKey
 from aigend.ledger.verify import verify
 from aigend.types import CacheOutcome, SavingsCause
 from hypothesis import HealthCheck, Phase, seed, settings

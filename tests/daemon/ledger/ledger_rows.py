@@ -4,9 +4,10 @@ import json
 import sqlite3
 from collections.abc import Mapping
 
-from aigend.ledger import hit_rows, rollups, schema
-from aigend.ledger.hits import HitKey, HitSum
-from aigend.ledger.latency import bucket_of
+from aigend.ledger import schema
+from aigend.ledger.statistics import hit_rows, rollups
+from aigend.ledger.statistics.hits import HitKey, HitSum
+from aigend.ledger.statistics.latency import bucket_of
 
 _ACCOUNT = ("service", "session", "phase", "task", "agent", "provider", "model")
 

@@ -14,21 +14,22 @@ from pathlib import Path
 
 import pytest
 from aigend.errors import DomainError
-from aigend.ledger import archive_rows, store
-from aigend.ledger.archive import Archiver, check_archives, check_month
-from aigend.ledger.archive_file import ArchiveDamaged, read_header, read_lines
-from aigend.ledger.archive_rows import ArchiveState
+from aigend.ledger import store
+from aigend.ledger.archives import rows as archive_rows
+from aigend.ledger.archives.archive import Archiver, check_archives, check_month
+from aigend.ledger.archives.file import ArchiveDamaged, read_header, read_lines
+from aigend.ledger.archives.rows import ArchiveState
 from aigend.ledger.correcting import Corrected, intent_of
 from aigend.ledger.corrections import Corrections, RecordedCall
 from aigend.ledger.entries import AlreadyKnown, AttemptState
 from aigend.ledger.entries_store import EntriesQuery, list_entries
-from aigend.ledger.hits import HitKey
 from aigend.ledger.journal import Tail
 from aigend.ledger.mark import mark_path, write_mark
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry
 from aigend.ledger.reprice import Repricer
-from aigend.ledger.stats import compute
-from aigend.ledger.stats_query import Dimension, stats_query
+from aigend.ledger.statistics.hits import HitKey
+from aigend.ledger.statistics.query import Dimension, stats_query
+from aigend.ledger.statistics.stats import compute
 from aigend.ledger.verify import verify
 from aigend.types import Accounting, CacheOutcome, Route, SavingsCause, TokenUsage
 

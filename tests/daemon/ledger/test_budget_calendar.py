@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from aigend.ledger.budgets import Calendar
+from aigend.ledger.budgets.book import Calendar
 
 from tests.daemon.ledger.ledger_calls import budget, intent, opened, rows, settlement
 from tests.fakes import FakeClock

@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 from aigend.errors import DomainError, Reason
 from aigend.ledger import store
-from aigend.ledger.alert_rows import AlertKind
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.alerts.rows import AlertKind
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries_store import EntriesQuery
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry
 from aigend.ledger.reprice import Repricer
 from aigend.ledger.verify import verify
 from aigend.types import Route

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from aigend.ledger.budgets import NEVER_US, BudgetBook, Calendar, threshold_passed, usd_nanos
+from aigend.ledger.budgets.book import NEVER_US, BudgetBook, Calendar, threshold_passed, usd_nanos
 
 from tests.daemon.ledger.ledger_calls import NOW, budget, intent
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from aigend.errors import DomainError
 from aigend.ledger.corrections import Corrections, RecordedCall
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry
 from aigend.ledger.verify import verify
 from aigend.types import Accounting, Route, SavingsCause, TokenUsage
 

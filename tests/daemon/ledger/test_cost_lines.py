@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from aigend.ledger.cost_lines import cost_sum
-from aigend.ledger.pricing import PriceEntry, Tier, cost_nanos
+from aigend.ledger.prices.cost_lines import cost_sum
+from aigend.ledger.prices.pricing import PriceEntry, Tier, cost_nanos
 from aigend.types import TokenUsage
 from hypothesis import given
 from hypothesis import strategies as st

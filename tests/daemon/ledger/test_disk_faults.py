@@ -13,7 +13,7 @@ import pytest
 from aigend.config import LedgerSettings
 from aigend.errors import DomainError, Reason
 from aigend.ledger import footprint, replies, schema
-from aigend.ledger.hits import HitKey
+from aigend.ledger.statistics.hits import HitKey
 from aigend.ledger.verify import verify
 from aigend.storage.deferring import DeferringConnection
 from aigend.storage.files import StorageRefused

@@ -4,11 +4,11 @@ from decimal import Decimal
 
 import pytest
 from aigend.errors import DomainError
-from aigend.ledger.doctor import diagnose, prefix_limit, reads_needed
-from aigend.ledger.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry
 from aigend.ledger.savings import savings_of, write_premium
-from aigend.ledger.stats import compute
-from aigend.ledger.stats_query import UsageFilter, stats_query
+from aigend.ledger.statistics.doctor import diagnose, prefix_limit, reads_needed
+from aigend.ledger.statistics.query import UsageFilter, stats_query
+from aigend.ledger.statistics.stats import compute
 from aigend.types import SavingsCause, TokenUsage
 
 from tests.daemon.ledger.ledger_rows import add_attempt, empty_ledger

@@ -7,7 +7,7 @@ import pytest
 from aigend.errors import DomainError
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.entries_store import EntriesQuery, list_entries
-from aigend.ledger.stats_query import UsageFilter
+from aigend.ledger.statistics.query import UsageFilter
 from aigend.types import CacheOutcome, CostBasis, SavingsCause, TokenUsage
 
 from tests.daemon.ledger.ledger_rows import add_attempt, empty_ledger

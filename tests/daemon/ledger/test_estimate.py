@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from aigend.ledger.estimate import (
+from aigend.ledger.prices.estimate import (
     FORMAT_OVERHEAD,
     IMAGE_TOKENS,
     MOST_PAGES,
@@ -19,7 +19,7 @@ from aigend.ledger.estimate import (
     text_tokens,
     upper_bound_nanos,
 )
-from aigend.ledger.pricing import PriceEntry, Tier, cost_nanos
+from aigend.ledger.prices.pricing import PriceEntry, Tier, cost_nanos
 from aigend.types import (
     CompletionRequest,
     Content,

@@ -3,8 +3,8 @@
 import gc
 import timeit
 
-from aigend.ledger.hits import RING_SIZE, HitCounters, HitKey
-from aigend.ledger.latency import bucket_of
+from aigend.ledger.statistics.hits import RING_SIZE, HitCounters, HitKey
+from aigend.ledger.statistics.latency import bucket_of
 from aigend.types import CacheOutcome, SavingsCause
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,6 +1,6 @@
 """Buckets of latency."""
 
-from aigend.ledger.latency import BOUNDS, BUCKET_COUNT, bucket_of, percentile
+from aigend.ledger.statistics.latency import BOUNDS, BUCKET_COUNT, bucket_of, percentile
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,9 +7,9 @@ from aigend.config import LedgerSettings
 from aigend.errors import DomainError, Reason
 from aigend.ledger.entries import AlreadyKnown, AttemptState, StateConflict
 from aigend.ledger.entries_store import EntriesQuery, list_entries
-from aigend.ledger.hits import HitKey
-from aigend.ledger.stats import compute
-from aigend.ledger.stats_query import stats_query
+from aigend.ledger.statistics.hits import HitKey
+from aigend.ledger.statistics.query import stats_query
+from aigend.ledger.statistics.stats import compute
 from aigend.ledger.verify import verify
 from aigend.types import CacheOutcome, SavingsCause
 

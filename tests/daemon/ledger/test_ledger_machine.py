@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from aigend.ledger import store, windows
+from aigend.ledger import store
+from aigend.ledger.budgets import windows
 
 from tests.daemon.ledger.ledger_machine import run_sequences
 

@@ -8,10 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from aigend.ledger.price_catalog import PriceCatalog, bundled_prices, read_prices
-from aigend.ledger.price_file import PriceFileError, parse_prices
-from aigend.ledger.pricing import cost_nanos, cost_of
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.catalog import PriceCatalog, bundled_prices, read_prices
+from aigend.ledger.prices.file import PriceFileError, parse_prices
+from aigend.ledger.prices.pricing import cost_nanos, cost_of
+from aigend.ledger.prices.published import PublishedPrices
 from aigend.types import CostBasis, TokenUsage
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC).timestamp()
@@ -168,7 +168,7 @@ def test_old_price_warns(catalog):
 
 def test_memory_of_lookups_is_bounded(published, monkeypatch):
     """Invented names do not fill the memory, and known ones survive a clean-up."""
-    monkeypatch.setattr("aigend.ledger.price_catalog._MOST_REMEMBERED", 8)
+    monkeypatch.setattr("aigend.ledger.prices.catalog._MOST_REMEMBERED", 8)
     catalog = PriceCatalog(published=published)
     for index in range(50):
         catalog.lookup("openai", f"invented-{index}", NOW)

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 from aigend.config import SettingsError
-from aigend.ledger.price_file import PriceFileError, parse_prices
+from aigend.ledger.prices.file import PriceFileError, parse_prices
 
 FULL = """\
 version: 3

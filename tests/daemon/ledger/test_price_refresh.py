@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from aigend.config import PriceSettings
 from aigend.errors import DomainError, Reason
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.price_refresh import PriceRefresher
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.published import PublishedPrices
+from aigend.ledger.prices.refresh import PriceRefresher
 
 from tests.fakes import FakeClock
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from aigend.ledger.pricing import BUCKETS, PriceEntry, Tier, cost_nanos, cost_of, dearest, is_explicit, rate_of, rates_for
+from aigend.ledger.prices.pricing import BUCKETS, PriceEntry, Tier, cost_nanos, cost_of, dearest, is_explicit, rate_of, rates_for
 from aigend.types import CostBasis, TokenUsage
 from hypothesis import given
 from hypothesis import strategies as st

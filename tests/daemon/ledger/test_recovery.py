@@ -10,7 +10,7 @@ import pytest
 from aigend.clock import SystemClock
 from aigend.config import LedgerSettings
 from aigend.ledger import recovery, schema
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.ledger import Ledger
 from aigend.ledger.mark import TailState

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from aigend.config import LedgerSettings
-from aigend.ledger.archive import Archiver
+from aigend.ledger.archives.archive import Archiver
 from aigend.ledger.retention import EVERY_S, FIRST_AFTER_S, Retention, archive_directory
 from structlog.testing import capture_logs
 

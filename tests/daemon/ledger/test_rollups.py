@@ -6,11 +6,13 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from aigend.ledger import histogram, recovery, rollups, schema, stats_store, sums
-from aigend.ledger.hits import HitKey
-from aigend.ledger.stats import compute
-from aigend.ledger.stats_query import Dimension, UsageFilter, stats_query
-from aigend.ledger.stats_ranges import Stretch, stretches
+from aigend.ledger import recovery, schema
+from aigend.ledger.statistics import histogram, rollups, sums
+from aigend.ledger.statistics import store as stats_store
+from aigend.ledger.statistics.hits import HitKey
+from aigend.ledger.statistics.query import Dimension, UsageFilter, stats_query
+from aigend.ledger.statistics.ranges import Stretch, stretches
+from aigend.ledger.statistics.stats import compute
 from aigend.ledger.verify import verify
 from aigend.types import CacheOutcome
 from hypothesis import given, settings

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from aigend.ledger.pricing import PriceEntry, cost_nanos, price_of
+from aigend.ledger.prices.pricing import PriceEntry, cost_nanos, price_of
 from aigend.ledger.savings import saved_by_answer, savings_of
 from aigend.types import CacheOutcome, Cost, CostBasis, Processing, SavingsCause, TokenUsage
 from hypothesis import given

@@ -6,8 +6,8 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from aigend.ledger.stats import Saving, Totals, compute
-from aigend.ledger.stats_query import Dimension, Period, UsageFilter, stats_query
+from aigend.ledger.statistics.query import Dimension, Period, UsageFilter, stats_query
+from aigend.ledger.statistics.stats import Saving, Totals, compute
 from aigend.types import SavingsCause, TokenUsage
 from hypothesis import given, settings
 from hypothesis import strategies as st

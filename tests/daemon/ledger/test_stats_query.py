@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from aigend.errors import DomainError, Reason
-from aigend.ledger.stats_query import Dimension, Period, period_start, stats_query, zone_of
+from aigend.ledger.statistics.query import Dimension, Period, period_start, stats_query, zone_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 SEOUL = ZoneInfo("Asia/Seoul")

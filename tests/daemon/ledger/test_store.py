@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 from aigend.errors import DomainError
 from aigend.ledger import journal, replies, schema, store
-from aigend.ledger.budgets import BudgetBook
+from aigend.ledger.budgets.book import BudgetBook
 from aigend.ledger.entries import OPEN_STATES, TRANSITIONS, AlreadyKnown, AttemptState, StateConflict
 from aigend.ledger.store import Moment
 from hypothesis import settings

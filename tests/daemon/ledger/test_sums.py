@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 
-from aigend.ledger import sums
+from aigend.ledger.statistics import sums
 from hypothesis import given
 from hypothesis import strategies as st
 

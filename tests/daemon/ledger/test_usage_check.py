@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from aigend.ledger.usage_check import (
+from aigend.ledger.prices.usage_check import (
     MOST_INPUT,
     MOST_OUTPUT,
     USAGE_ABSURD,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 from aigend.config import AlertSettings, WebhookSettings
-from aigend.ledger.alert_events import AlertEvents
-from aigend.ledger.alert_rows import Alert, AlertKind
-from aigend.ledger.webhooks import MOST_WAITING, Webhooks
+from aigend.ledger.alerts.events import AlertEvents
+from aigend.ledger.alerts.rows import Alert, AlertKind
+from aigend.ledger.alerts.webhooks import MOST_WAITING, Webhooks
 from aigend.telemetry import names
 from aigend.telemetry.tracing import Tracer
 from aiohttp import web

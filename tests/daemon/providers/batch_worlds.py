@@ -5,8 +5,10 @@ from typing import Any, Protocol
 from aigen_emulator.faults import fault_from
 from aigen_emulator.server import EmulatorServer
 from aigend.config import ProviderSettings
-from aigend.providers import anthropic_batch, gemini_batch, openai_batch
+from aigend.providers.anthropic import batch as anthropic_batch
 from aigend.providers.batch_port import BatchLine, BatchProvider
+from aigend.providers.gemini import batch as gemini_batch
+from aigend.providers.openai import batch as openai_batch
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault
 from pydantic import SecretStr
 

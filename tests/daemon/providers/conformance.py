@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 from aigen_emulator.server import EmulatorServer
 from aigend.config import ProviderSettings
-from aigend.providers import anthropic, gemini, openai, perplexity, responses, sonar
+from aigend.providers.anthropic import messages as anthropic
+from aigend.providers.gemini import provider as gemini
+from aigend.providers.openai import chat as openai
+from aigend.providers.openai import responses
+from aigend.providers.perplexity import agent as perplexity
+from aigend.providers.perplexity import sonar
 from aigend.providers.port import Provider, ProviderCall, ProviderFault, ProviderReply, StreamEvent
 from aigend.types import Text
 from pydantic import SecretStr

@@ -8,7 +8,7 @@ import anthropic
 import pytest
 from aigen_emulator.wire.anthropic import REDACT
 from aigend.config import ProviderSettings
-from aigend.providers.anthropic import AnthropicProvider, connect
+from aigend.providers.anthropic.messages import AnthropicProvider, connect
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, ProviderReply, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.types import (
     CacheMark,

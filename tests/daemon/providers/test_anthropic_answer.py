@@ -1,11 +1,11 @@
 """Answers of Anthropic's Messages, whole and in events."""
 
 import pytest
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.pricing import cost_nanos
-from aigend.ledger.published_prices import PublishedPrices
-from aigend.providers.anthropic_answer import Collected, UnreadableAnswerError, reply_from, usage_from
-from aigend.providers.anthropic_blocks import block_of
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.pricing import cost_nanos
+from aigend.ledger.prices.published import PublishedPrices
+from aigend.providers.anthropic.answer import Collected, UnreadableAnswerError, reply_from, usage_from
+from aigend.providers.anthropic.blocks import block_of
 from aigend.providers.port import TextDelta, ThinkingDelta, ToolCallDone
 from aigend.types import FinishReason, Text, Thinking, TokenUsage, ToolCall
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from aigend.errors import DomainError, Reason
-from aigend.providers.anthropic_request import check_request, request_body
+from aigend.providers.anthropic.request import check_request, request_body
 from aigend.types import (
     CacheMark,
     CompletionRequest,

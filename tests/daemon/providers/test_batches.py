@@ -11,7 +11,7 @@ from aigen_emulator.server import EmulatorServer, serving
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
 from aigend.providers.batch_port import BatchResult, BatchState, Found, may_be_accepted
-from aigend.providers.gemini_batch import _time
+from aigend.providers.gemini.batch import _time
 from aigend.providers.port import FaultKind, ProviderFault
 from aigend.providers.registry import BATCH_ADAPTERS, ProviderRegistry
 from aigend.types import Lane, Tool

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
-from aigend.providers.anthropic import AnthropicProvider
-from aigend.providers.bedrock import connect
+from aigend.providers.anthropic.bedrock import connect
+from aigend.providers.anthropic.messages import AnthropicProvider
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, ProviderReply, TextDelta
 from aigend.types import FinishReason, Image, Message, Part, Role, Text, TokenUsage
 from pydantic import SecretStr

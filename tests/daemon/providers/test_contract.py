@@ -6,7 +6,12 @@ from typing import Protocol
 
 import pytest
 from aigend.config import ProviderSettings
-from aigend.providers import anthropic, gemini, openai, perplexity, responses, sonar
+from aigend.providers.anthropic import messages as anthropic
+from aigend.providers.gemini import provider as gemini
+from aigend.providers.openai import chat as openai
+from aigend.providers.openai import responses
+from aigend.providers.perplexity import agent as perplexity
+from aigend.providers.perplexity import sonar
 from aigend.providers.port import (
     FaultKind,
     Provider,

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import tenacity
 from aigend.config import ProviderSettings
-from aigend.providers.gemini import GeminiProvider, connect
+from aigend.providers.gemini.provider import GeminiProvider, connect
 from aigend.providers.port import FaultKind, ProviderCall, ProviderFault, ProviderReply, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.types import (
     CacheMark,

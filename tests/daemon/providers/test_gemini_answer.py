@@ -1,7 +1,7 @@
 """Answers of Google's generateContent, and what they count."""
 
 import pytest
-from aigend.providers.gemini_answer import BrokenOffError, Collected, UnreadableAnswerError, usage_from
+from aigend.providers.gemini.answer import BrokenOffError, Collected, UnreadableAnswerError, usage_from
 from aigend.providers.port import ProviderReply, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.types import FinishReason, Image, Text, Thinking, TokenUsage, ToolCall
 

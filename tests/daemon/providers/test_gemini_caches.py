@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from aigend.providers import gemini_caches
-from aigend.providers.gemini_caches import Creation, ExplicitCaches, Kept
+from aigend.providers.gemini import caches as gemini_caches
+from aigend.providers.gemini.caches import Creation, ExplicitCaches, Kept
 from aigend.types import TokenUsage
 
 CONTENT = {"model": "models/m", "contents": []}

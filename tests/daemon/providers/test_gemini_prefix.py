@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from aigend.providers.gemini_prefix import longest_prefix
+from aigend.providers.gemini.prefix import longest_prefix
 from aigend.types import (
     CacheMark,
     Document,

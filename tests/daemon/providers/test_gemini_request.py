@@ -6,7 +6,7 @@ import json
 
 import pytest
 from aigend.errors import DomainError, Reason
-from aigend.providers.gemini_request import check_request, request_body
+from aigend.providers.gemini.request import check_request, request_body
 from aigend.types import (
     CompletionRequest,
     Document,

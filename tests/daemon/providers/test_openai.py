@@ -16,7 +16,7 @@ import openai
 import pytest
 from aigend.config import ProviderSettings
 from aigend.providers.connection import http_client
-from aigend.providers.openai import OpenAIProvider, connect
+from aigend.providers.openai.chat import OpenAIProvider, connect
 from aigend.providers.port import FaultKind, ProviderFault, ProviderReply
 from aigend.types import FinishReason, ReasoningEffort, TokenUsage
 from pydantic import SecretStr
@@ -303,7 +303,7 @@ def test_what_another_sdk_imports_meanwhile_is_there_already(tmp_path: Path) -> 
     """The SDK looks for httpx among the modules at each call; where there is one it is loaded whole before the first."""
     (tmp_path / "httpx.py").write_text("Timeout = object\n")  # it comes with other packages, or not at all
     places = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])))
-    look = "import sys, aigend.providers.openai; sys.exit('httpx' not in sys.modules or not sys.modules['httpx'].Timeout)"
+    look = "import sys, aigend.providers.openai.chat; sys.exit('httpx' not in sys.modules or not sys.modules['httpx'].Timeout)"
     asked = subprocess.run([sys.executable, "-c", look], env=os.environ | {"PYTHONPATH": places}, check=False, timeout=15)
     assert asked.returncode == 0
 

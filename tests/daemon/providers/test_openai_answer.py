@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from aigend.providers.openai_answer import Collected, FailedAnswerError, UnreadableAnswerError, reply_from
+from aigend.providers.openai.answer import Collected, FailedAnswerError, UnreadableAnswerError, reply_from
 from aigend.providers.port import TextDelta, ThinkingDelta, ToolCallDone
 from aigend.providers.surrogates import PairJoiner
 from aigend.types import FinishReason

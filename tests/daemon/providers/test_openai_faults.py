@@ -1,7 +1,7 @@
 """Errors inside answers that began well: what is known of them."""
 
 import pytest
-from aigend.providers.openai_faults import failure_fault
+from aigend.providers.openai.faults import failure_fault
 from aigend.providers.port import FaultKind
 
 

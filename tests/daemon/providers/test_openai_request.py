@@ -7,9 +7,9 @@ import json
 import pytest
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
-from aigend.providers import responses_request
-from aigend.providers.openai_dialect import Dialect, dialect_of
-from aigend.providers.openai_request import check_request, request_body
+from aigend.providers.openai import responses_request
+from aigend.providers.openai.dialect import Dialect, dialect_of
+from aigend.providers.openai.request import check_request, request_body
 from aigend.providers.port import ProviderCall
 from aigend.types import (
     CompletionRequest,

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from aigend.providers.openai_usage import chat_usage, reported_cost, responses_usage, usage_json
+from aigend.providers.openai.usage import chat_usage, reported_cost, responses_usage, usage_json
 from aigend.types import TokenUsage
 
 USAGES = {

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
-from aigend.providers.openai_provider import OpenAIProvider
-from aigend.providers.perplexity import AgentFormat, connect
+from aigend.providers.openai.provider import OpenAIProvider
+from aigend.providers.perplexity.agent import AgentFormat, connect
 from aigend.providers.port import ProviderCall, ProviderReply
 from aigend.types import (
     CompletionRequest,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from aigend.config import ProviderSettings
-from aigend.providers.gemini import connect
+from aigend.providers.gemini.provider import connect
 from aigend.providers.port import Provider
 from aigend.types import FinishReason, TokenUsage
 from pydantic import SecretStr

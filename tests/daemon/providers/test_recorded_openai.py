@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from aigend.config import ProviderSettings
-from aigend.providers.openai import connect
+from aigend.providers.openai.chat import connect
 from aigend.providers.port import Provider
 from aigend.types import FinishReason, TokenUsage
 from pydantic import SecretStr

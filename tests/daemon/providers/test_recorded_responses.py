@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from aigend.config import ProviderSettings
-from aigend.providers import responses, sonar
+from aigend.providers.openai import responses
+from aigend.providers.perplexity import sonar
 from aigend.providers.port import Provider, ProviderReply
 from aigend.types import Document, FinishReason, TokenUsage
 from pydantic import SecretStr

@@ -7,8 +7,10 @@ from types import ModuleType
 
 import pytest
 from aigend.config import ProviderSettings
-from aigend.providers import perplexity, responses, sonar
-from aigend.providers.openai_provider import OpenAIProvider
+from aigend.providers.openai import responses
+from aigend.providers.openai.provider import OpenAIProvider
+from aigend.providers.perplexity import agent as perplexity
+from aigend.providers.perplexity import sonar
 from aigend.providers.port import FaultKind, ProviderFault, ProviderReply, TextDelta, ThinkingDelta, ToolCallDone
 from aigend.types import (
     FinishReason,

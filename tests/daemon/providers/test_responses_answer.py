@@ -1,9 +1,9 @@
 """Answers of OpenAI's Responses and of servers that speak nearly like it."""
 
 import pytest
-from aigend.providers.openai_answer import FailedAnswerError, UnreadableAnswerError
+from aigend.providers.openai.answer import FailedAnswerError, UnreadableAnswerError
+from aigend.providers.openai.responses_answer import Collected, reply_from
 from aigend.providers.port import ProviderReply, TextDelta, ThinkingDelta, ToolCallDone
-from aigend.providers.responses_answer import Collected, reply_from
 from aigend.types import FinishReason, Text, Thinking, ToolCall
 
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "look", "arguments": '{"a":1}'}

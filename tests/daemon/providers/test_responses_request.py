@@ -6,9 +6,9 @@ import json
 
 import pytest
 from aigend.errors import DomainError, Reason
-from aigend.providers.openai_dialect import Dialect
+from aigend.providers.openai.dialect import Dialect
+from aigend.providers.openai.responses_request import check_request, request_body
 from aigend.providers.port import ProviderCall
-from aigend.providers.responses_request import check_request, request_body
 from aigend.types import (
     CompletionRequest,
     Document,

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from aigend.config import ProviderSettings
 from aigend.errors import DomainError, Reason
-from aigend.providers.openai_provider import OpenAIProvider
+from aigend.providers.openai.provider import OpenAIProvider
+from aigend.providers.perplexity.sonar import SonarFormat, connect
 from aigend.providers.port import ProviderReply
-from aigend.providers.sonar import SonarFormat, connect
 from aigend.types import (
     Document,
     FinishReason,

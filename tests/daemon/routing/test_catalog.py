@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from aigend.config import ModelSettings, ProviderSettings, SettingsError, SettingsSections
 from aigend.errors import DomainError, Reason
-from aigend.ledger.price_catalog import PriceCatalog
+from aigend.ledger.prices.catalog import PriceCatalog
 from aigend.routing.catalog import BundledModels, Model, build_catalog, bundled_models
 from aigend.types import Capability, ModelTier
 

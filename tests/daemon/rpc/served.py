@@ -18,10 +18,10 @@ from aigen.v1 import (
     model_pb2_grpc,
     usage_pb2_grpc,
 )
-from aigend.completion.batch_jobs import BatchJobs
+from aigend.completion.deferral.batch_jobs import BatchJobs
 from aigend.config import FlatSetting
-from aigend.ledger.price_refresh import PriceRefresher
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.published import PublishedPrices
+from aigend.ledger.prices.refresh import PriceRefresher
 from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.batch_job import BatchJobServicer
 from aigend.rpc.budget import BudgetServicer
@@ -38,7 +38,7 @@ from aigend.rpc.report import ReportServicer
 from aigend.rpc.request import reread_request
 from aigend.rpc.usage import UsageServicer
 from aigend.rpc.watch import WatchServicer
-from aigend.scheduling.decisions import Decisions
+from aigend.scheduling.prompt_cache.decisions import Decisions
 from aigend.telemetry.tracing import Tracer
 from google.rpc import error_details_pb2, status_pb2
 

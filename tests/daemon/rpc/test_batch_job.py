@@ -10,7 +10,7 @@ import grpc
 import pytest
 from aigen.v1 import batch_job_pb2 as pb
 from aigen.v1 import completion_pb2
-from aigend.completion.batch_jobs import BatchJobs
+from aigend.completion.deferral.batch_jobs import BatchJobs
 from aigend.errors import DomainError, Reason
 from aigend.providers.port import FaultKind, ProviderFault
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from aigen.v1 import message_pb2, model_pb2, usage_pb2
-from aigend.ledger.price_catalog import PriceCatalog
-from aigend.ledger.published_prices import PublishedPrices
+from aigend.ledger.prices.catalog import PriceCatalog
+from aigend.ledger.prices.published import PublishedPrices
 from aigend.ledger.verify import verify
 from google.protobuf.timestamp_pb2 import Timestamp
 

@@ -9,7 +9,7 @@ import pytest
 from aigen.v1 import cache_pb2, cache_pb2_grpc, usage_pb2, usage_pb2_grpc
 from aigend.assembly import make_listener
 from aigend.clock import SystemClock
-from aigend.scheduling.decisions import DecisionRow
+from aigend.scheduling.prompt_cache.decisions import DecisionRow
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.serving import MODEL, House

@@ -3,9 +3,9 @@
 import asyncio
 
 from aigend.config import LimitSettings, ProviderSettings
-from aigend.scheduling.ask import Ask
-from aigend.scheduling.dispatch import Dispatcher
-from aigend.scheduling.grant import Grant
+from aigend.scheduling.dispatch.ask import Ask
+from aigend.scheduling.dispatch.dispatcher import Dispatcher
+from aigend.scheduling.dispatch.grant import Grant
 
 from tests.fakes import FakeClock
 

@@ -1,15 +1,15 @@
 """What adaptive marking marks, what it learns from, and what keeps it from losing."""
 
 import pytest
-from aigend.scheduling.adaptive import Adaptive
-from aigend.scheduling.adaptive_state import StateRefused, adaptive_from, state_of
-from aigend.scheduling.chances import MEMORY, SPANS_S, Chances
-from aigend.scheduling.choosing import Choice, Stretch, best, gains, marks_of, premium_of
-from aigend.scheduling.decisions import DecisionRow, Decisions
-from aigend.scheduling.marking import Decision, Terms, TokenPrices
-from aigend.scheduling.prefix_tree import Cell, PrefixTree, names
-from aigend.scheduling.prefixes import Prefix, Prefixes
-from aigend.scheduling.track_record import Record, TrackRecords
+from aigend.scheduling.prompt_cache.adaptive import Adaptive
+from aigend.scheduling.prompt_cache.adaptive_state import StateRefused, adaptive_from, state_of
+from aigend.scheduling.prompt_cache.chances import MEMORY, SPANS_S, Chances
+from aigend.scheduling.prompt_cache.choosing import Choice, Stretch, best, gains, marks_of, premium_of
+from aigend.scheduling.prompt_cache.decisions import DecisionRow, Decisions
+from aigend.scheduling.prompt_cache.marking import Decision, Terms, TokenPrices
+from aigend.scheduling.prompt_cache.prefix_tree import Cell, PrefixTree, names
+from aigend.scheduling.prompt_cache.prefixes import Prefix, Prefixes
+from aigend.scheduling.prompt_cache.track_record import Record, TrackRecords
 from aigend.types import PartPlace, TokenUsage
 
 PRICES = TokenPrices(input=5_000, read=500, write_5m=6_250, write_1h=10_000)

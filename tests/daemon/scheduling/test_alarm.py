@@ -1,6 +1,6 @@
 """One sleeper for the earliest of all times."""
 
-from aigend.scheduling.alarm import Alarm
+from aigend.scheduling.dispatch.alarm import Alarm
 
 from tests.fakes import FakeClock, settle
 

@@ -1,8 +1,8 @@
 """The adaptive limit: it finds what a provider bears, and backs off."""
 
 import pytest
-from aigend.scheduling import concurrency as concurrency_module
-from aigend.scheduling.concurrency import AdaptiveLimit, Pace
+from aigend.scheduling.dispatch import concurrency as concurrency_module
+from aigend.scheduling.dispatch.concurrency import AdaptiveLimit, Pace
 from aigend.types import TokenUsage
 from hypothesis import given
 from hypothesis import strategies as st

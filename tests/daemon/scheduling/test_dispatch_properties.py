@@ -9,11 +9,11 @@ from aigend.config import ProviderSettings
 from aigend.enums import Lane
 from aigend.errors import DomainError
 from aigend.rate_facts import RateFact, RateFacts
-from aigend.scheduling import fair_queue
-from aigend.scheduling.dispatch import Dispatcher
-from aigend.scheduling.grant import Grant
-from aigend.scheduling.siblings import Siblings, current_sibling
-from aigend.scheduling.waiting import Waiting
+from aigend.scheduling.dispatch import fair_queue
+from aigend.scheduling.dispatch.dispatcher import Dispatcher
+from aigend.scheduling.dispatch.grant import Grant
+from aigend.scheduling.dispatch.siblings import Siblings, current_sibling
+from aigend.scheduling.dispatch.waiting import Waiting
 from aigend.types import TokenUsage
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -229,7 +229,7 @@ def test_slot_of_a_leaver_is_lost_without_giving_back() -> None:
 def test_rate_is_waited_for_in_vain_without_the_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: without the alarm nobody would let a call go that waits for its rate alone."""
     play(BLOCKED, rates={"requests_per_minute": 1})
-    monkeypatch.setattr("aigend.scheduling.alarm.Alarm.set", lambda _self, _at: None)
+    monkeypatch.setattr("aigend.scheduling.dispatch.alarm.Alarm.set", lambda _self, _at: None)
     with pytest.raises(AssertionError):
         play(BLOCKED, rates={"requests_per_minute": 1})
 
@@ -238,7 +238,7 @@ def test_stalled_window_stays_open_without_the_alarm(monkeypatch: pytest.MonkeyP
     """The control: without the alarm announced calls would wait for a sibling that never comes."""
     steps = [("announce", [{"provider": "a"}], True), ("advance", 2.5)]
     play(steps, rates={})
-    monkeypatch.setattr("aigend.scheduling.alarm.Alarm.set", lambda _self, _at: None)
+    monkeypatch.setattr("aigend.scheduling.dispatch.alarm.Alarm.set", lambda _self, _at: None)
     with pytest.raises(AssertionError):
         play(steps, rates={})
 

@@ -57,7 +57,7 @@ async def test_greedy_service_makes_room_for_others() -> None:
 
 async def test_without_shares_a_greedy_service_keeps_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: if nobody had a share, whoever fills the queue first would keep all others out."""
-    monkeypatch.setattr("aigend.scheduling.roster.Roster.within_share", lambda *_, **__: False)
+    monkeypatch.setattr("aigend.scheduling.dispatch.roster.Roster.within_share", lambda *_, **__: False)
     house = dispatcher(queue=4)
     await taken(house)
     greedy = [start(house, service="greedy") for _ in range(4)]

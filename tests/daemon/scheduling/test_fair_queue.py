@@ -5,13 +5,13 @@ from collections import Counter
 
 import pytest
 from aigend.enums import Lane
-from aigend.scheduling import ask as ask_module
-from aigend.scheduling import fair_queue as fair_queue_module
-from aigend.scheduling import lanes as lanes_module
-from aigend.scheduling import waiting as waiting_module
-from aigend.scheduling.fair_queue import FairQueue
-from aigend.scheduling.lanes import Lanes
-from aigend.scheduling.waiting import Waiting
+from aigend.scheduling.dispatch import ask as ask_module
+from aigend.scheduling.dispatch import fair_queue as fair_queue_module
+from aigend.scheduling.dispatch import lanes as lanes_module
+from aigend.scheduling.dispatch import waiting as waiting_module
+from aigend.scheduling.dispatch.fair_queue import FairQueue
+from aigend.scheduling.dispatch.lanes import Lanes
+from aigend.scheduling.dispatch.waiting import Waiting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from aigend.scheduling.marking import LOOKBACK_BLOCKS, Always, Marking, Never, SecondSight, Sights, Terms
-from aigend.scheduling.prefix_tree import PrefixTree
-from aigend.scheduling.prefixes import Prefix, Prefixes
+from aigend.scheduling.prompt_cache.marking import LOOKBACK_BLOCKS, Always, Marking, Never, SecondSight, Sights, Terms
+from aigend.scheduling.prompt_cache.prefix_tree import PrefixTree
+from aigend.scheduling.prompt_cache.prefixes import Prefix, Prefixes
 from aigend.types import PartPlace
 
 TTL_S = 300

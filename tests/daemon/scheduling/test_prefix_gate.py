@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 import pytest
-from aigend.scheduling.prefix_gate import (
+from aigend.scheduling.prompt_cache.prefix_gate import (
     FIRST_SETTLE_S,
     FUTILE_S,
     LONGEST_SETTLE_S,
@@ -15,7 +15,7 @@ from aigend.scheduling.prefix_gate import (
     PrefixGate,
     Waited,
 )
-from aigend.scheduling.prefixes import Prefix
+from aigend.scheduling.prompt_cache.prefixes import Prefix
 from aigend.types import PartPlace, TokenUsage
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 import pytest
-from aigend.scheduling.prefixes import END_OF_TOOLS, IMAGE_TOKENS, MOST_EARLIER, UNSEEN_TOKENS, Prefixes, read_prefixes
+from aigend.scheduling.prompt_cache.prefixes import END_OF_TOOLS, IMAGE_TOKENS, MOST_EARLIER, UNSEEN_TOKENS, Prefixes, read_prefixes
 from aigend.types import (
     CompletionRequest,
     Content,

@@ -3,9 +3,9 @@
 import pytest
 from aigend.config import ProviderSettings
 from aigend.rate_facts import RateFact, RateFacts
-from aigend.scheduling import rates as rates_module
-from aigend.scheduling.ask import Ask
-from aigend.scheduling.rates import Bucket, ProviderRates
+from aigend.scheduling.dispatch import rates as rates_module
+from aigend.scheduling.dispatch.ask import Ask
+from aigend.scheduling.dispatch.rates import Bucket, ProviderRates
 from aigend.types import TokenUsage
 from hypothesis import given
 from hypothesis import strategies as st

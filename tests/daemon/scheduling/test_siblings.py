@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from aigend.scheduling.ask import Ask
-from aigend.scheduling.dispatch import Dispatcher
-from aigend.scheduling.grant import Grant
-from aigend.scheduling.siblings import Siblings, current_sibling, stand_aside
+from aigend.scheduling.dispatch.ask import Ask
+from aigend.scheduling.dispatch.dispatcher import Dispatcher
+from aigend.scheduling.dispatch.grant import Grant
+from aigend.scheduling.dispatch.siblings import Siblings, current_sibling, stand_aside
 
 from tests.daemon.scheduling.asks import ask, dispatcher, taken
 from tests.fakes import FakeClock, settle

@@ -1,0 +1,1 @@
+"""Lane DEFERRED: requests that wait for the providers' own batch jobs."""

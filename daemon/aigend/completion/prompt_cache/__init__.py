@@ -1,0 +1,1 @@
+"""What a paid call asks of its provider's prompt cache, and what became of it."""

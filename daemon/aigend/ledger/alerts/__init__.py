@@ -1,0 +1,1 @@
+"""Alerts of budgets: how they are kept, handed out and sent."""

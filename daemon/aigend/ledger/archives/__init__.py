@@ -1,0 +1,1 @@
+"""Archived months: their files, and what of them stays in the ledger."""

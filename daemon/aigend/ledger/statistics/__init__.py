@@ -1,0 +1,1 @@
+"""Statistics: roll-ups and counted hits, and the sums that are asked of them."""

@@ -1,0 +1,1 @@
+"""Gemini's wire format, with its stored caches and its batch API."""

@@ -1,0 +1,1 @@
+"""OpenAI's two wire formats, chat completions and responses, with its batch API."""

@@ -1,0 +1,1 @@
+"""Perplexity's two wire formats: its Agent API and the chat format before it."""
