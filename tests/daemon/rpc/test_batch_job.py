@@ -134,8 +134,10 @@ async def test_job_survives_a_restart(tmp_path: Path):
         await eventually(lambda: h.served.house.deferred.submitted == 2)
         await h.passes(1)
         await h.runs()
-        await h.passes(10)
-        results = await h.results(wait=True)
+        reading = asyncio.create_task(h.results(wait=True))
+        while not reading.done():  # what was taken up anew may still wait for its moment
+            await h.passes(10)
+        results = await reading
         assert {one.response.text for one in results} == {"answer to: one", "answer to: two"}
         assert (len(h.batch.submitted), (await h.job()).state) == (1, pb.BATCH_JOB_STATE_ENDED)
 

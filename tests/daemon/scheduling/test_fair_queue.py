@@ -179,6 +179,13 @@ INTERACTIVE_STREAM = [[{"service": "a", "lane": Lane.INTERACTIVE, "prefix": b"",
 URGENT_STREAM = [[{"service": "a", "lane": Lane.INTERACTIVE, "prefix": b"", "urgency": 5.0, "input_tokens": 0}] * 2]
 
 
+def test_fellows_do_not_use_up_the_turns_of_their_service() -> None:
+    """Urgent calls that go along with another service's turns leave their own service its turn for what waits longer."""
+    urgent = {"service": "a", "lane": Lane.INTERACTIVE, "prefix": b"x", "urgency": 0.5, "input_tokens": 0}
+    other = {"service": "b", "lane": Lane.INTERACTIVE, "prefix": b"x", "urgency": None, "input_tokens": 0}
+    assert steps_until_served({"service": "a", "lane": Lane.INTERACTIVE}, [[urgent, other]]) is not None
+
+
 def test_without_rising_other_lanes_starve(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: if nobody rose, a stream of interactive calls would keep a FLEX call waiting for ever."""
     flex = {"service": "e", "lane": Lane.FLEX}

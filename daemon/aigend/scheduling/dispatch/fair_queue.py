@@ -150,9 +150,13 @@ class FairQueue:
         return list(islice(self._fellows.get((waiting.ask.model, waiting.ask.prefix), ()), most))
 
     def take(self, fellow: Waiting) -> None:
-        """Take out one that goes along with another's turn; it costs its service what it has, and makes no debt."""
+        """Take out one that goes along with another's turn; it costs its service what it has, and makes no debt.
+
+        One that was not its service's most urgent goes for nothing: were it to use up the turn of another, that might never go.
+        """
         backlog = self._turns[fellow.ask.service_key]
-        backlog.credit = max(backlog.credit - fellow.ask.shares, min(backlog.credit, 0))
+        if backlog.first(set()) is fellow:
+            backlog.credit = max(backlog.credit - fellow.ask.shares, min(backlog.credit, 0))
         fellow.leave_place()
 
     def _next_turn(self, service: ServiceKey, backlog: _Backlog) -> None:
