@@ -15,6 +15,7 @@ from tests.daemon.providers.asking import request
 from tests.daemon.providers.batch_worlds import SCRIPTED, WORLDS, BatchWorld, FakeBatchWorld, SdkBatchWorld, line, lines
 
 MARK = "aigen-job-1"
+LATE_REFUSERS = [name for name in WORLDS if name == "fake" or name.startswith("openai")]  # the others refuse a job at once
 
 
 @pytest.fixture(params=WORLDS)
@@ -184,16 +185,14 @@ async def test_a_job_is_found_among_many(world: BatchWorld) -> None:
     assert (search.found, search.job_id) == (Found.FOUND, job_id)
 
 
+@pytest.mark.parametrize("world", LATE_REFUSERS, indirect=True)
 async def test_a_job_refused_as_a_whole_has_failed(world: BatchWorld) -> None:
     """Nothing of it is run, billed or to be fetched, and the reason holds no prompt."""
-    bad = world.refuse_whole()
     if isinstance(world, FakeBatchWorld):
         job_id = await submitted(world)
         world.batch.refuse(job_id)
-    elif not bad:
-        pytest.skip("this provider refuses such a job at once")
     else:
-        job_id = await world.batch.submit(bad, mark=MARK)
+        job_id = await world.batch.submit(world.refuse_whole(), mark=MARK)
     progress = await world.batch.progress(job_id)
     assert progress.state is BatchState.FAILED
     assert "hello" not in progress.message
