@@ -111,6 +111,7 @@ async def test_defect_of_an_adapter_leaves_no_job_behind(tmp_path: Path):
         [asked] = await left(h, "one")
         h.batch.run()
         await h.passes(3 * POLL_S, steps=3)
+        await h.ended(asked)
         assert read(await asked).text == "answer to: one"
 
 
@@ -161,6 +162,7 @@ async def test_clock_put_forward_loses_no_job(tmp_path: Path):
         assert await h.states() == ["submitted"]
         h.batch.run()
         await h.passes(POLL_S)
+        await h.ended(asked)
         assert read(await asked).text == "answer to: one"
 
 
@@ -256,6 +258,7 @@ async def test_call_that_comes_twice_at_once_is_one_line(tmp_path: Path):
         await h.submitted()
         h.batch.run()
         await h.passes(POLL_S)
+        await h.ended(*asked)
         assert {read(reply).text for reply in await asyncio.gather(*asked)} == {"answer to: one"}
         assert (len(h.batch.submitted), await h.states()) == (1, ["settled"])
 
@@ -287,6 +290,7 @@ async def test_given_up_calls_leave_nothing_behind(tmp_path: Path):
         await h.submitted()
         h.batch.run()
         await h.passes(POLL_S)
+        await h.ended(again)
         assert read(await again).text == "answer to: one"
 
 
