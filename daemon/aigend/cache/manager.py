@@ -77,6 +77,8 @@ class CacheManager:
         self._used: list[MemoryEntry] = []
         self._was_used = asyncio.Event()
         self._unwritten: list[_Unwritten] = []
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
         self._was_kept = asyncio.Event()
         self._hit_count = 0
         self._hit_us = 0
@@ -175,12 +177,13 @@ class CacheManager:
         self._was_kept.set()
 
     async def write_kept(self) -> None:
-        """Write the answers that wait for company now; what is asked of the store then sees them."""
-        waiting, self._unwritten = self._unwritten, []
-        self._was_kept.clear()
-        await asyncio.gather(*(self.persist(kept.entry, generation=kept.generation) for kept in waiting))
-        for kept in waiting:
-            kept.then()
+        """Write the answers that wait for company now; what is asked of the store then sees them, and those on their way to it."""
+        async with self._writing:
+            waiting, self._unwritten = self._unwritten, []
+            self._was_kept.clear()
+            await asyncio.gather(*(self.persist(kept.entry, generation=kept.generation) for kept in waiting))
+            for kept in waiting:
+                kept.then()
 
     async def clear(self, scope: str, chosen: CacheFilter = ALL, *, validate_only: bool = False) -> Cleared:
         """Remove the entries that match, or only count them.
@@ -321,7 +324,8 @@ class CacheManager:
         while True:
             await self._was_kept.wait()
             await self._clock.sleep(GATHER_S)
-            await self.write_kept()
+            self._writer = asyncio.create_task(self.write_kept())
+            await asyncio.shield(self._writer)  # the stop waits for what is being written
 
     async def _write_uses_often(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aigend.cache.entry import CacheEntry, CacheFilter, Cleared
-from aigend.cache.manager import PATIENCE_S, TIDY_S, TOUCH_S, CacheManager
+from aigend.cache.manager import GATHER_S, PATIENCE_S, TIDY_S, TOUCH_S, CacheManager
 from aigend.cache.memory import MemoryEntry, MemoryTier
 from aigend.cache.stores.memory import MemoryStore
 from aigend.cache.stores.port import CacheStore, StoredPage, Touch, Usage
@@ -29,6 +29,7 @@ class GatedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__(max_bytes=LARGE)
         self.after_fetch: Callable[[], Awaitable[None]] | None = None
+        self.before_put: Callable[[], Awaitable[None]] | None = None
         self.before_clear: Callable[[], Awaitable[None]] | None = None
         self.failure: BaseException | None = None
 
@@ -45,7 +46,9 @@ class GatedStore(MemoryStore):
         return found
 
     async def put(self, entry: CacheEntry, *, touches: Sequence[Touch] = ()) -> None:
-        """Put, or fail."""
+        """Wait first, as a write behind others does."""
+        if self.before_put is not None:
+            await self.before_put()
         self._may_fail()
         await super().put(entry, touches=touches)
 
@@ -114,6 +117,11 @@ async def stored(manager: CacheManager, made: CacheEntry) -> MemoryEntry:
     held = kept(manager, made)
     await manager.persist(held, generation=manager.generation(made.scope, made.namespace))
     return held
+
+
+def keep_soon(manager: CacheManager, made: CacheEntry) -> None:
+    """Keep an answer and have it written with what else comes."""
+    manager.persist_soon(kept(manager, made), generation=manager.generation(made.scope, made.namespace), then=lambda: None)
 
 
 async def test_a_kept_answer_is_found_without_waiting(manager: CacheManager) -> None:
@@ -418,6 +426,36 @@ async def test_one_entry_with_its_answer(manager: CacheManager) -> None:
     assert found is not None
     assert (found[0].key, found[1]) == (key("one"), entry().answer)
     assert await manager.entry("other", key("one")) is None
+
+
+async def test_who_asks_sees_what_is_being_written(manager: CacheManager, store: GatedStore, clock: FakeClock) -> None:
+    """An answer on its way to the store is waited for by whoever asks the store for entries, and by a clear."""
+    gate = asyncio.Event()
+    store.before_put = gate.wait
+    keep_soon(manager, entry())
+    await settle()
+    clock.advance(GATHER_S)
+    await settle()
+    asked = asyncio.create_task(manager.entry("local", key("one")))
+    counted = asyncio.create_task(manager.stats("local"))
+    await settle()
+    assert not asked.done()
+    gate.set()
+    assert await asked is not None
+    assert (await counted).entry_count == 1
+
+
+async def test_what_is_being_written_outlives_the_stop(store: GatedStore, clock: FakeClock) -> None:
+    """A stop amid a write waits for it: the answer is in the store afterwards."""
+    gate = asyncio.Event()
+    store.before_put = gate.wait
+    async with managing(store, clock) as manager:
+        keep_soon(manager, entry())
+        await settle()
+        clock.advance(GATHER_S)
+        await settle()
+        asyncio.get_running_loop().call_soon(gate.set)
+    assert await store.info("local", key("one"), now=NOW) is not None
 
 
 async def test_the_memory_tier_may_be_off(store: GatedStore, clock: FakeClock) -> None:

@@ -322,6 +322,16 @@ def test_a_premium_counts_once_what_it_paid_for_is_read() -> None:
     assert records.of("me").earned == -50.0
 
 
+def test_what_was_put_on_paper_is_settled_though_others_decide() -> None:
+    """Where another way of marking is in force, nothing piles up: what is no longer kept is counted and let go."""
+    adaptive, longest = Adaptive(), 0
+    for number in range(1_200):
+        document = ends(f"d{number // 4}", "body", f"q{number}", stable=2)
+        adaptive.note(document, TERMS, now=1e9 + 20.0 * number)
+        longest = max(longest, adaptive.records.unsettled)
+    assert 0 < longest < 60
+
+
 def test_a_greeting_tells_nothing_of_what_follows_it() -> None:
     """Of what many ways go on from, no counts of what follows are looked at; of few ways they are."""
     adaptive = Adaptive()

@@ -122,7 +122,7 @@ class PromptPlans:
             return PromptPlan(warnings=_left_out(request))
         prefixes = prefixes or read_prefixes(request)
         able, now = _has_marks(call, route), self._clock.time()
-        terms = _decision_terms(call, route, asked, prefixes, at=now)
+        terms = _decision_terms(call, route, asked, prefixes if able else None, at=now)
         draft = PromptPlan(
             wire=PromptCachePlan(prefix_key=_prefix_key(call.caller.scope, prefixes)), prefixes=prefixes, terms=terms
         )
@@ -204,10 +204,12 @@ def _decided(draft: PromptPlan, asked: "_Terms", decision: Decision, *, able: bo
     )
 
 
-def _decision_terms(call: Call, route: ModelRoute, asked: "_Terms", prefixes: Prefixes, *, at: float) -> Terms:
-    """Return what a decision about a call on a route stands on."""
-    longest = prefixes.longest
-    entry = call.snapshot.prices.lookup(call.snapshot.priced_as(route.route), route.route.model, at)
+def _decision_terms(call: Call, route: ModelRoute, asked: "_Terms", prefixes: Prefixes | None, *, at: float) -> Terms:
+    """Return what a decision about a call on a route stands on; without prefixes nothing is decided, and no price is asked for."""
+    longest, entry = None, None
+    if prefixes is not None:
+        longest = prefixes.longest
+        entry = call.snapshot.prices.lookup(call.snapshot.priced_as(route.route), route.route.model, at)
     return Terms(
         owner=_owner(call.caller.scope, route.route),
         service=call.request.service,

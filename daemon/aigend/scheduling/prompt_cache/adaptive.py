@@ -83,6 +83,7 @@ class Adaptive:
             return
         prices = terms.prices
         question = self._weigh(prefixes, terms, prices, now=now) if prices is not None else None
+        self.records.pass_time(now)  # not every request that is noted was decided on here
         self.chances.pass_time(now)
         nodes, known = self.tree.grow(terms.owner, prefixes.every, [cut for _, cut, _ in _new_parts(prefixes, 0)])
         if question is not None and prices is not None:

@@ -57,6 +57,11 @@ class TrackRecords:
         self._due: list[tuple[float, int, Node, Record]] = []
         self._number = count()
 
+    @property
+    def unsettled(self) -> int:
+        """How much of what was paid for may still be read."""
+        return len(self._due)
+
     def items(self) -> Iterator[tuple[str, Record]]:
         """Yield all owners and their records."""
         yield from self._records.items()
