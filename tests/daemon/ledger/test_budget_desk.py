@@ -293,4 +293,4 @@ async def test_control_a_pause_that_is_not_looked_at_lets_calls_through(tmp_path
     monkeypatch.setattr(store.windows.budget_rows, "paused_since", lambda *_: None)
     async with opened(tmp_path, budget("team")) as ledger:
         await ledger.budgets.pause("team")
-        await spend(ledger, "r1")
+        assert await spend(ledger, "r1") == ()

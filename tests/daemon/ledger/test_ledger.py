@@ -332,9 +332,11 @@ async def test_windows_are_sealed_now_and_then(tmp_path, monkeypatch):
 
 
 async def test_closing_twice_is_harmless(tmp_path):
-    """A second close finds nothing to do."""
+    """A second close finds nothing to do, and nothing has failed by it."""
     async with opened(tmp_path) as ledger:
         await ledger.close()
+        assert not ledger.failed
+    assert not ledger.failed
 
 
 async def test_unreadable_file_is_a_storage_failure(tmp_path):
