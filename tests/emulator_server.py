@@ -15,7 +15,7 @@ from aigen_emulator.server import EmulatorServer, serving
 
 
 class RunningEmulator:
-    """The session's emulator as one test sees it: an empty script, and the charges since the test began."""
+    """The session's emulator as one test sees it: an empty script, no batch jobs, and the charges since the test began."""
 
     def __init__(self, server: EmulatorServer, truth: Path) -> None:
         self.server = server
@@ -26,6 +26,7 @@ class RunningEmulator:
         self._before = truth.stat().st_size
         self._requests_before = self._requests()
         self.emulator.script.clear()
+        self.emulator.batches.forget()  # else who lists jobs has those of earlier tests run, and finds their charges
 
     def provider_url(self, provider: str) -> str:
         """Return where a provider of that name answers."""

@@ -171,6 +171,11 @@ class Batches:
                 raise ValueError(f"{name} is {value!r}; allowed: 0 to {_YEAR_S}")
             setattr(self, name, float(value))
 
+    def forget(self) -> None:
+        """Drop all files and jobs: what was not run of them never is, and never billed."""
+        self.files.clear()
+        self._jobs.clear()
+
     def cancel(self, job: Job) -> bool:
         """Stop a job; False where it has ended already."""
         if self.state(job) != "running":

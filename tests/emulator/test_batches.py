@@ -14,6 +14,8 @@ from aigen_emulator.batches import Batches, Job, Line, Outcome
 from aigen_emulator.faults import FaultError, fault_from
 from aigen_emulator.server import EmulatorServer, serving
 
+from tests.emulator_server import RunningEmulator
+
 MESSAGES = [{"role": "user", "content": "hello"}]
 REQUEST = {"model": "gpt-4o", "messages": MESSAGES}
 
@@ -60,6 +62,14 @@ async def test_a_line_is_billed_as_what_it_is(http: httpx2.AsyncClient, tmp_path
     (charge,) = charges(tmp_path)
     assert (charge["processing"], charge["job"], charge["custom_id"]) == ("batch", job["id"], "a1-7")
     assert (charge["provider"], charge["model"], charge["input_tokens"]) == ("one", "gpt-4o", 9)
+
+
+async def test_a_job_that_is_forgotten_bills_nobody(http: httpx2.AsyncClient, server: EmulatorServer, tmp_path: Path) -> None:
+    """What a test leaves behind is not run when the next one asks for all jobs."""
+    await openai_job(http, openai_line("a1-7"))
+    RunningEmulator(server, tmp_path / "truth.jsonl")
+    assert (await http.get("/v1/batches")).json()["data"] == []
+    assert charges(tmp_path) == []
 
 
 async def test_polls_at_once_bill_a_line_once(http: httpx2.AsyncClient, tmp_path: Path) -> None:
