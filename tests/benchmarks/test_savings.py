@@ -13,6 +13,8 @@ from benchmarks.synthetic_traces import PASTING, TRACES, betrayal, busy_chat
 from benchmarks.trace_provider import TraceProvider
 from benchmarks.traces import BLOCK_TOKENS, TraceError, TraceRequest, block_texts, in_turn, read_trace
 
+pytestmark = pytest.mark.timeout(120)  # replays are some seconds of arithmetic each, more on a busy machine
+
 MODEL = "claude-opus-4-5"
 TRACE = Path(__file__).parents[2].parent / "shared" / "data" / "trace_mooncake_synthetic.jsonl"
 INPUT, READ, WRITE, WRITE_HOUR, OUTPUT = 5_000, 500, 6_250, 10_000, 25_000  # nano-dollars a token

@@ -133,14 +133,22 @@ def intent(request_id: str) -> Intent:
 
 
 def live_and_die(directory: Path, *, seed: int, afterwards: bool, after_s: float) -> None:
-    """Fork a life, let it work for a while, and kill it."""
+    """Fork a life, let it work for a while, and kill it; the control is left until it has paid, else it could lose nothing."""
+    truth = directory / "truth"
+    paid = _size(truth)
     child = _fork(lambda: asyncio.run(Life(directory, seed=seed, afterwards=afterwards).run()))
+    while afterwards and _size(truth) == paid:
+        time.sleep(0.001)
     time.sleep(after_s)
     ended, status = os.waitpid(child, os.WNOHANG)
     if ended:
         raise RuntimeError(f"a life ended by itself: status {status}")
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
 
 
 def examine(directory: Path) -> dict[str, object]:

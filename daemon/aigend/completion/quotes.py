@@ -8,7 +8,7 @@ from aigend.completion.call import Call
 from aigend.completion.prompt_cache.plans import NOTHING_ASKED, PromptPlan, longest_ttl_s
 from aigend.completion.snapshot import Snapshot
 from aigend.ledger.prices.estimate import estimate_input_tokens, searches_at_most, upper_bound_nanos
-from aigend.ledger.prices.pricing import PriceEntry, cost_nanos, cost_of, price_of
+from aigend.ledger.prices.pricing import PriceEntry, cost_nanos, cost_of, entry_id_of, price_of
 from aigend.ledger.prices.usage_check import checked_usage
 from aigend.ledger.savings import routing_saving, savings_of, write_premium
 from aigend.providers.port import ProviderReply
@@ -34,9 +34,8 @@ class Quote:
 
     @property
     def price_entry_id(self) -> str:
-        """The price entry that the bound stands on; empty where none is known. Its name tells how the call is to be run."""
-        held = price_of(self.price, self.processing)
-        return held.id if held else ""
+        """The price entry that the bound stands on. Its name tells how the call is to be run, even where no price is known."""
+        return entry_id_of(self.price, self.processing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +123,8 @@ def bill(quoted: Quote, reply: ProviderReply) -> Bill:
         max_output=quoted.max_output_tokens,
         output_text_len=text_bytes,
     )
-    applied = price_of(quoted.price, reply.processing)  # what is reserved is the ordinary price: which tier serves is known now
-    cost = cost_of(usage, applied, reply.reported_cost_nanos, estimated=bool(flags))
+    # what is reserved is the ordinary price: which tier serves is known now
+    cost = cost_of(usage, quoted.price, reply.reported_cost_nanos, processing=reply.processing, estimated=bool(flags))
     unheeded = quoted.prompt.unheeded(usage) if not flags else ()
     savings = savings_of(usage, quoted.price, reply.processing)
     if (routed := routing_saving(usage, quoted.price, quoted.asked)) is not None:

@@ -28,7 +28,7 @@ from aigend.ledger.entries import (
 from aigend.ledger.entries_store import LedgerEntry, find_entry
 from aigend.ledger.footprint import CALL_BYTES
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.prices.pricing import PriceEntry, cost_of, price_of, processing_of
+from aigend.ledger.prices.pricing import PriceEntry, cost_of, processing_of
 from aigend.ledger.savings import savings_of, write_premium
 from aigend.ledger.store import Moment
 from aigend.types import Accounting, CacheOutcome, Cost, CostBasis, Processing, Route, TokenUsage
@@ -98,8 +98,7 @@ class Corrections:
         if not 0 <= at <= now:
             raise invalid("create_time", _told(at), "a time since 1970 that has passed")
         price = self._price_of(call.route, at)
-        applied = price_of(price, call.processing)
-        cost = cost_of(call.usage, applied, call.cost_nanos)
+        cost = cost_of(call.usage, price, call.cost_nanos, processing=call.processing)
         work = partial(_record, intent=_intent(call, cost, at), settlement=_settlement(call, cost, price))
         return await self._ledger.correct(work, size=CALL_BYTES)
 
@@ -125,7 +124,7 @@ class Corrections:
         entry = await self.unknown(scope, entry_id)
         price = self._price_of(Route(entry.provider, entry.model), entry.create_time)
         processing = processing_of(entry.cost.price_entry_id)  # a line of a batch job is paid at the batch price
-        cost = cost_of(usage or TokenUsage(), price_of(price, processing), cost_nanos)
+        cost = cost_of(usage or TokenUsage(), price, cost_nanos, processing=processing)
         if usage is None:
             cost = replace(cost, basis=CostBasis.PROVIDER_REPORTED)
         settlement = Settlement(

@@ -7,7 +7,7 @@ from typing import Any
 
 from aigend.ledger.entries import AttemptState
 from aigend.ledger.entries_store import LedgerEntry, select_entries
-from aigend.ledger.prices.pricing import PriceEntry
+from aigend.ledger.prices.pricing import PriceEntry, entry_id_of, price_of, processing_of
 from aigend.ledger.reading import one_moment
 
 MOST_ATTEMPTS = 1_000
@@ -97,11 +97,8 @@ def find_operation(connection: sqlite3.Connection, scope: str, request_id: str) 
 
 def entry_called(prices: Sequence[PriceEntry], entry_id: str) -> PriceEntry | None:
     """Return the price entry of that name among those known of a model, cheaper kinds included; None where it is gone."""
-    for price in prices:
-        for kind in (price, price.batch, price.flex):
-            if kind is not None and kind.id == entry_id:
-                return kind
-    return None
+    processing = processing_of(entry_id)
+    return next((price_of(price, processing) for price in prices if entry_id_of(price, processing) == entry_id), None)
 
 
 def _attempt(connection: sqlite3.Connection, entry: LedgerEntry, row: tuple[Any, ...]) -> ExplainedAttempt:

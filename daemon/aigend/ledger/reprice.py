@@ -20,7 +20,7 @@ from aigend.ledger.entries_store import EntriesQuery, LedgerEntry, list_entries
 from aigend.ledger.footprint import PAGE_BYTES
 from aigend.ledger.journal import Event
 from aigend.ledger.ledger import Ledger
-from aigend.ledger.prices.pricing import cost_of, price_of, processing_of
+from aigend.ledger.prices.pricing import cost_of, processing_of
 from aigend.ledger.prices.usage_check import USAGE_ABSURD, USAGE_MISSING, USAGE_NEGATIVE
 from aigend.ledger.savings import savings_of, write_premium
 from aigend.ledger.statistics import rollups
@@ -160,7 +160,7 @@ class Repricer:
         """Return what an entry costs today; None where no price is known."""
         price = self._price_of(Route(entry.provider, entry.model), entry.create_time)
         processing = processing_of(entry.cost.price_entry_id)
-        cost = cost_of(usage, price_of(price, processing))
+        cost = cost_of(usage, price, processing=processing)
         if cost.nanos is None:
             return None
         kept = {cause: nanos for cause, nanos in entry.savings.items() if cause not in _OF_THE_PRICE}

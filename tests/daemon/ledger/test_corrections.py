@@ -5,7 +5,10 @@ from decimal import Decimal
 import pytest
 from aigend.errors import DomainError
 from aigend.ledger.corrections import Corrections, RecordedCall
+from aigend.ledger.entries_store import EntriesQuery
+from aigend.ledger.explain import entry_called
 from aigend.ledger.prices.pricing import PriceEntry
+from aigend.ledger.reprice import Repricer
 from aigend.ledger.verify import verify
 from aigend.types import Accounting, Route, SavingsCause, TokenUsage
 
@@ -34,6 +37,23 @@ async def test_an_unknown_call_is_settled_at_the_price_that_it_was_held_at(tmp_p
         assert (entry.cost.nanos, entry.cost.price_entry_id) == (cost, held_at)
         assert sum(entry.savings.values()) == saved
         assert not entry.savings.keys() - {SavingsCause.BATCH}
+        assert verify(ledger.path) == ()
+
+
+@pytest.mark.parametrize(("known", "at_first"), [(None, None), (_priced("p", 4), 8_000_000)], ids=["unpriced", "no batch price"])
+async def test_a_batch_price_that_comes_late_is_the_one_that_repricing_takes(tmp_path, known, at_first):
+    """That a call ran in a batch job is remembered where no price of batch jobs was known; it is corrected to that one."""
+    prices = [known]
+    call = RecordedCall(
+        scope="me", request_id="r", request_digest=b"", accounting=Accounting(), route=Route("p", "m"), usage=USAGE, batch=True
+    )
+    async with opened(tmp_path) as ledger:
+        recorded = await Corrections(ledger, price_of=lambda _, __: prices[-1]).record(call, now=NOW)
+        assert (recorded.entry.cost.nanos, recorded.entry.cost.price_entry_id) == (at_first, f"{'p' if known else ''}#batch")
+        assert known is None or entry_called([known], recorded.entry.cost.price_entry_id) is known
+        prices.append(PRICE)
+        done = await Repricer(ledger, price_of=lambda _, __: prices[-1]).run(EntriesQuery(scope="me"), validate_only=False)
+        assert (done.changed_count, done.after_nanos, done.models[Route("p", "m")].price_entry_id) == (1, 4_000_000, "p#batch")
         assert verify(ledger.path) == ()
 
 

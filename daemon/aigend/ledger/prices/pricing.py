@@ -71,6 +71,20 @@ def price_of(price: PriceEntry | None, processing: Processing) -> PriceEntry | N
     return (price.batch if processing is Processing.BATCH else price.flex) or price
 
 
+def entry_id_of(price: PriceEntry | None, processing: Processing) -> str:
+    """Return the name under which the price of a call is booked; it tells how the call was run even where no such price is known.
+
+    Example:
+        >>> entry_id_of(PriceEntry(id="p"), Processing.STANDARD), entry_id_of(PriceEntry(id="p"), Processing.BATCH)
+        ('p', 'p#batch')
+        >>> entry_id_of(None, Processing.BATCH)
+        '#batch'
+    """
+    applied = price_of(price, processing)
+    entry_id = applied.id if applied is not None else ""
+    return entry_id if processing_of(entry_id) is processing else f"{entry_id}#{processing}"
+
+
 def processing_of(entry_id: str) -> Processing:
     """Return how a call was run, which the name of the price entry that was applied, or held, tells.
 
@@ -174,26 +188,34 @@ def is_explicit(usage: TokenUsage, price: PriceEntry) -> bool:
     return all(getattr(rates, bucket) is not None for bucket in BUCKETS if getattr(usage, bucket))
 
 
-def cost_of(usage: TokenUsage, price: PriceEntry | None, reported_nanos: int | None = None, *, estimated: bool = False) -> Cost:
+def cost_of(
+    usage: TokenUsage,
+    price: PriceEntry | None,
+    reported_nanos: int | None = None,
+    *,
+    processing: Processing = Processing.STANDARD,
+    estimated: bool = False,
+) -> Cost:
     """Return the cost of one completion with how sure it is.
 
     Args:
         usage: Disjoint token buckets of one completion.
         price: Rates in force; None where no price is known.
         reported_nanos: The provider's own figure, which wins; None where it gave none.
+        processing: How the completion was run.
         estimated: Whether the usage itself was estimated.
 
     Example:
         >>> cost_of(TokenUsage(input=9), None)
         Cost(nanos=None, basis=<CostBasis.UNPRICED: 'unpriced'>, price_entry_id='')
     """
-    entry_id = price.id if price is not None else ""
+    entry_id, applied = entry_id_of(price, processing), price_of(price, processing)
     if reported_nanos is not None and reported_nanos >= 0:
         return Cost(nanos=reported_nanos, basis=CostBasis.PROVIDER_REPORTED, price_entry_id=entry_id)
-    nanos = cost_nanos(usage, price) if price is not None else None
-    if price is None or nanos is None:
+    nanos = cost_nanos(usage, applied) if applied is not None else None
+    if applied is None or nanos is None:
         return Cost(nanos=None, basis=CostBasis.UNPRICED, price_entry_id=entry_id)
-    sure = not estimated and is_explicit(usage, price)
+    sure = not estimated and is_explicit(usage, applied)
     return Cost(nanos=nanos, basis=CostBasis.PRICED if sure else CostBasis.ESTIMATED, price_entry_id=entry_id)
 
 
