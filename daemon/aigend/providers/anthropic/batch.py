@@ -41,6 +41,7 @@ from aigend.providers.batch_lines import (
     listed,
     may_have_ended,
     results_of,
+    spelled,
     without_lane,
 )
 from aigend.providers.batch_port import BatchLimits, BatchLine, BatchProgress, BatchResult, BatchSearch, BatchState, Found
@@ -117,7 +118,7 @@ class AnthropicBatch:
 
     async def submit(self, lines: Sequence[BatchLine], *, mark: str) -> str:  # noqa: ARG002 - there is no place for a mark
         """Make a job of the lines and return its id."""
-        body = {"requests": [_line(line) for line in lines]}
+        body = b'{"requests":[' + b",".join(await spelled(lines, _line)) + b"]}"
         made = await self._ask("POST", _PATH, body, patience_s=UPLOAD_PATIENCE_S)
         return self._id(made)
 
@@ -160,7 +161,7 @@ class AnthropicBatch:
     async def cancel(self, job_id: str) -> None:
         """Ask the provider to stop a job; one that has ended is left as it is."""
         try:
-            await self._ask("POST", f"{_PATH}/{quote(job_id, safe='')}/cancel", {})
+            await self._ask("POST", f"{_PATH}/{quote(job_id, safe='')}/cancel", b"{}")
         except ProviderFault as fault:
             if not may_have_ended(fault) or (await self.progress(job_id)).state is BatchState.RUNNING:
                 raise
@@ -207,9 +208,7 @@ class AnthropicBatch:
             raise unreadable(self.name, "id is missing")
         return str(made["id"])
 
-    async def _ask(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, patience_s: float = PATIENCE_S
-    ) -> dict[str, Any]:
+    async def _ask(self, method: str, path: str, content: bytes | None = None, *, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """Return the object that the provider answers with. Raises ProviderFault where it gives none."""
         sending = Sending()
         try:
@@ -218,7 +217,7 @@ class AnthropicBatch:
                     if method == "GET":
                         answer = await self._client.get(path, cast_to=httpx2.Response)
                     else:
-                        answer = await self._client.post(path, cast_to=httpx2.Response, body=body)
+                        answer = await self._client.post(path, cast_to=httpx2.Response, content=content)
             told = json.loads(answer.content)
         except (TimeoutError, *CALL_ERRORS) as error:
             raise self._fault(error, sending) from error
