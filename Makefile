@@ -67,7 +67,7 @@ bench-day: $(DEV) ## Bill one day of pipelines and services with and without aig
 
 bench-savings: $(DEV) ## Replay a trace and print its bill under every way to use prompt caches (TRACE=path, MODEL=claude-opus-4-5)
 	@test -n "$(TRACE)" || { echo "TRACE is missing: make bench-savings TRACE=path MODEL=$(MODEL)"; exit 2; }
-	@$(VENV)/bin/python -m benchmarks.savings $(TRACE) --model $(MODEL)
+	@$(VENV)/bin/python -m benchmarks.savings "$(TRACE)" --model $(MODEL)
 
 bench-stats: $(DEV) ## Measure GetStats over a ledger of 1,000,000 entries (ARGS=...)
 	@$(VENV)/bin/python -m benchmarks.stats $(ARGS)

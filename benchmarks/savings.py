@@ -6,10 +6,13 @@ marked by the rules that are printed. The last line is a JSON object.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 from aigend.clock import Clock
@@ -191,27 +194,53 @@ def _call_of(asked: Asked, snapshot: Snapshot, route: ModelRoute, clock: Clock) 
     )
 
 
-def bills(replay: Replay) -> dict[str, int]:
-    """Return every bill of a trace, in nano-dollars, the ways of the last line first."""
-    nothing, exact = replay.plain(exact=False), replay.plain(exact=True)
-    plain = {name: replay.decided(*rule) for name, rule in RULES.items()}
-    cached = {name: replay.decided(*rule, exact=True) for name, rule in RULES.items()}
+def bill(replay: Replay, way: str) -> Billed:
+    """Return the bill of a trace under one of the ways of `WAYS`."""
+    if way in ("nothing", "exact"):
+        return replay.plain(exact=way == "exact")
+    if way in ORACLES:
+        return replay.oracle(ORACLES[way])
+    return replay.decided(*RULES[way.removesuffix("_exact")], exact=way.endswith("_exact"))
+
+
+def bills(replay: Replay, billed: Mapping[str, Billed] | None = None) -> dict[str, int]:
+    """Return every bill of a trace, in nano-dollars, the ways of the last line first.
+
+    Args:
+        replay: The trace.
+        billed: By way, where they were reckoned already.
+    """
+    billed = billed or {way: bill(replay, way) for way in WAYS}
+    both = billed["adaptive_exact"]
     deferred = [
-        batch if later else nanos
-        for nanos, batch, later in zip(cached["adaptive"].each, cached["adaptive"].batch_nanos, half(replay.trace), strict=True)
+        batch if later else nanos for nanos, batch, later in zip(both.each, both.batch_nanos, half(replay.trace), strict=True)
     ]
-    return {
-        "nothing": nothing.nanos,
-        "exact": exact.nanos,
-        **{name: billed.nanos for name, billed in plain.items()},
-        "adaptive_exact": cached["adaptive"].nanos,
-        "adaptive_exact_half_deferred": sum(deferred),
-        "oracle_5m": replay.oracle(SHORT_S).nanos,
-        "oracle_1h": replay.oracle(LONG_S).nanos,
-        **{f"{name}_exact": cached[name].nanos for name in RULES if name != "adaptive"},
-    }
+    found = {way: billed[way].nanos for way in WAYS} | {"adaptive_exact_half_deferred": sum(deferred)}
+    return {way: found[way] for way in (*LAST_LINE, *(way for way in WAYS if way not in LAST_LINE))}
 
 
+def reckon(replay: Replay, path: Path, model: str) -> dict[str, Billed]:
+    """Return the bill under each way, those of a long trace side by side in processes that read it anew."""
+    cores = min(os.cpu_count() or 1, len(WAYS))
+    if cores < 2 or len(replay.trace) < _WORTH_PROCESSES:
+        return {way: bill(replay, way) for way in WAYS}
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn"), initializer=_begin, initargs=(path, model)) as processes:
+        return dict(zip(WAYS, processes.map(_bill, WAYS), strict=True))
+
+
+def _begin(path: Path, model: str) -> None:
+    global _replay
+    _replay = Replay(read_trace(path), model)
+
+
+def _bill(way: str) -> Billed:
+    return bill(_replay, way)
+
+
+_replay: Replay
+_WORTH_PROCESSES = 2_000  # requests from which on reading a trace once more takes less time than it saves
+ORACLES: Mapping[str, int] = {"oracle_5m": SHORT_S, "oracle_1h": LONG_S}
+WAYS = (*(f"{rule}_exact" for rule in sorted(RULES)), *sorted(RULES), *ORACLES, "exact", "nothing")  # the longest first
 LAST_LINE = (
     "nothing",
     "exact",
@@ -256,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"benchmarks.savings: {error}\n")
         return 2
     print(_ASKED_RULES)
-    found = bills(replay)
+    found = bills(replay, reckon(replay, chosen.trace, chosen.model))
     print(f"\n{len(replay.trace)} requests, {replay.price.id}, replayed in {time.perf_counter() - began:.1f} s")
     print_table(found)
     print(json.dumps(last_line(str(chosen.trace), chosen.model, len(replay.trace), found)))

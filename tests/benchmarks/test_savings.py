@@ -8,7 +8,7 @@ import pytest
 from aigend.scheduling.prompt_cache.track_record import Record
 
 from benchmarks import savings
-from benchmarks.savings import LAST_LINE, RULES, Replay, bills, main
+from benchmarks.savings import LAST_LINE, RULES, Replay, bills, main, reckon
 from benchmarks.synthetic_traces import PASTING, TRACES, betrayal, busy_chat
 from benchmarks.trace_provider import TraceProvider
 from benchmarks.traces import BLOCK_TOKENS, TraceError, TraceRequest, block_texts, in_turn, read_trace
@@ -161,6 +161,19 @@ def test_a_trace_that_is_not_understood_is_refused(tmp_path: Path, text: str, to
     path.write_text(text)
     with pytest.raises(TraceError, match=told):
         read_trace(path)
+
+
+def test_processes_side_by_side_reckon_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long trace is shared out by ways; the bills are those of one process."""
+    path = tmp_path / "trace.jsonl"
+    lines = (
+        {"timestamp": 1_000 * n, "input_length": TOKENS, "output_length": 9, "hash_ids": [*DOCUMENT[:9], 100 + n]} for n in range(5)
+    )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    replay = Replay(read_trace(path), MODEL)
+    monkeypatch.setattr(savings, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert bills(replay, reckon(replay, path, MODEL)) == bills(replay)
 
 
 @pytest.mark.parametrize(("name", "model"), [("missing.jsonl", MODEL), ("trace.jsonl", "no-such-model")])
