@@ -114,12 +114,12 @@ def test_a_fenced_block_stays_as_it_is(code: str) -> None:
 
 
 def seconds(text: str) -> float:
-    """Return the shortest time of three that folding takes."""
+    """Return the shortest time of three that folding takes of the processor, whatever else runs there."""
     best = float("inf")
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         fold_text(text, lower=True)
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.thread_time() - begin)
     return best
 
 
@@ -145,10 +145,10 @@ def test_time_grows_with_length(unit: str) -> None:
 def test_composing_endless_marks_would_take_the_square() -> None:
     """Control: the library alone slows down on what is left alone here."""
     marks = "\u0315\u0300"
-    begin = time.perf_counter()
+    begin = time.thread_time()
     unicodedata.normalize("NFC", marks * 1_000)
-    short = time.perf_counter() - begin
-    begin = time.perf_counter()
+    short = time.thread_time() - begin
+    begin = time.thread_time()
     unicodedata.normalize("NFC", marks * 8_000)
-    assert time.perf_counter() - begin > 16 * short
+    assert time.thread_time() - begin > 16 * short
     assert fold_text("a" + marks * RUN_LIMIT, lower=True) == "a" + marks * RUN_LIMIT

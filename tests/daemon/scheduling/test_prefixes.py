@@ -217,6 +217,6 @@ def test_stable_parts_that_come_too_late_are_told(request_: CompletionRequest, *
 def test_a_long_request_is_read_in_the_time_of_a_hash() -> None:
     """Reading costs a pass over the bytes: a megabyte takes some milliseconds."""
     request = asked(user("x" * 1_000_000))
-    started = time.perf_counter()
+    started = time.thread_time()
     read_prefixes(request)
-    assert time.perf_counter() - started < 0.2
+    assert time.thread_time() - started < 0.2
