@@ -1,19 +1,24 @@
 """Traces of requests: what a line of one says, and the request that it stands for.
 
-A trace names blocks of 512 tokens and nothing of their text. Each becomes a part of one user message with a text of its own, of
-as many bytes as both the daemon and the emulated provider count for so many tokens; the last one is as long as the request's
-length leaves it.
+A trace names blocks of 512 tokens from a request's beginning on, and nothing of their text. Each becomes a part of one user message
+with a text of its own, of as many bytes as both the daemon and the emulated provider count for so many tokens; the last one is as
+long as the request's length leaves it. What no id names at a request's end, nobody else sends but its equals.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 from aigend.types import CompletionRequest, Message, Part, Role, Text
 
 BLOCK_TOKENS = 512
 BYTES_A_TOKEN = 4
+_FIELDS = ("timestamp", "input_length", "output_length", "hash_ids")
+_MOST = 10**15  # of any number: doubles hold it, and no trace has more
+_SHOWN = 80  # characters of a bad value
 
 
 class TraceError(ValueError):
@@ -49,28 +54,75 @@ def read_trace(path: Path) -> list[TraceRequest]:
     """
     requests: list[TraceRequest] = []
     with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(_readable(lines, path), 1):
             if line.strip():
-                requests.append(_request(line, f"{path}, line {number}"))
-                if len(requests) > 1 and requests[-1].time < requests[-2].time:
-                    raise TraceError(f"{path}, line {number}: timestamp is before that of the line above")
+                asked = _request(line, f"{path}, line {number}")
+                if requests and asked.time < requests[-1].time:
+                    least = f"at least {requests[-1].time * 1_000:g}, that of the line above"
+                    raise _refused(f"{path}, line {number}", "timestamp", asked.time * 1_000, least)
+                requests.append(asked)
     if not requests:
         raise TraceError(f"{path}: there is no request in it")
-    return requests
+    return _whole(requests)
+
+
+def _readable(lines: Iterable[str], path: Path) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{path} is not UTF-8") from error
 
 
 def _request(line: str, where: str) -> TraceRequest:
     try:
         fields = json.loads(line)
-        ids = tuple(int(number) for number in fields["hash_ids"])
-        asked = TraceRequest(fields["timestamp"] / 1_000, int(fields["input_length"]), int(fields["output_length"]), ids)
-    except (ValueError, TypeError, KeyError) as error:
-        raise TraceError(f"{where}: {error!r}; allowed: timestamp, input_length, output_length, hash_ids") from error
-    least = BLOCK_TOKENS * (len(ids) - 1) + 1
-    if not ids or asked.input_length < least or asked.output_length < 0 or min(ids) < 0:
-        told = f"{len(ids)} hash_ids with input_length {asked.input_length}, output_length {asked.output_length}"
-        raise TraceError(f"{where}: {told}; allowed: at least one id, and lengths that go with them, from {max(1, least)} on")
-    return asked
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"{where} is {line.strip()[:_SHOWN]!r}, no JSON; allowed: an object with {', '.join(_FIELDS)}") from error
+    if not isinstance(fields, dict):
+        raise TraceError(f"{where} is {json.dumps(fields)[:_SHOWN]}; allowed: an object with {', '.join(_FIELDS)}")
+    time = _number(fields, "timestamp", where, least=0, whole=False)
+    length = int(_number(fields, "input_length", where, least=1))
+    answer = int(_number(fields, "output_length", where, least=0))
+    ids = fields.get("hash_ids")
+    if not isinstance(ids, list) or not all(type(number) is int and number >= 0 for number in ids):
+        raise _refused(where, "hash_ids", ids, "a list of whole numbers from 0 on", missing="hash_ids" not in fields)
+    if len(ids) > (blocks := _blocks(length)):
+        allowed = f"at most {blocks} ids with input_length {length}: one for each {BLOCK_TOKENS} tokens begun"
+        raise _refused(where, "hash_ids", ids, allowed)
+    return TraceRequest(time / 1_000, length, answer, tuple(ids))
+
+
+def _blocks(length: int) -> int:
+    """How many blocks a request of that many tokens begins."""
+    return -(-length // BLOCK_TOKENS)
+
+
+def _whole(requests: Sequence[TraceRequest]) -> list[TraceRequest]:
+    """Return the requests with ids for what none was given for: new ones, the same for equal requests."""
+    fresh = count(max((number for asked in requests for number in asked.hash_ids), default=0) + 1)
+    own: dict[tuple[tuple[int, ...], int], tuple[int, ...]] = {}
+    found = []
+    for asked in requests:
+        missing = _blocks(asked.input_length) - len(asked.hash_ids)
+        if missing and asked.question not in own:
+            own[asked.question] = tuple(islice(fresh, missing))
+        found.append(replace(asked, hash_ids=(*asked.hash_ids, *own[asked.question])) if missing else asked)
+    return found
+
+
+def _number(fields: Mapping[str, Any], name: str, where: str, *, least: int, whole: bool = True) -> float:
+    """A number of a line, within what such numbers may be."""
+    value = fields.get(name)
+    kinds = (int,) if whole else (int, float)
+    if type(value) not in kinds or not least <= value <= _MOST:
+        allowed = f"{'a whole number' if whole else 'milliseconds'} from {least} to {_MOST:_}"
+        raise _refused(where, name, value, allowed, missing=name not in fields)
+    return float(value)
+
+
+def _refused(where: str, name: str, value: object, allowed: str, *, missing: bool = False) -> TraceError:
+    shown = "missing" if missing else json.dumps(value)
+    return TraceError(f"{where}: {name} is {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}; allowed: {allowed}")
 
 
 def completion_request(asked: TraceRequest, *, model: str) -> CompletionRequest:

@@ -206,7 +206,7 @@ def _ledger_failures(client: aigen.Client, first: Sequence[Result], second: Sequ
         totals = client.stats(session=session).totals
         cost = sum(item.completion.cost_usd_nanos or 0 for item in results)
         saved = sum(item.completion.saved_usd_nanos or 0 for item in results)
-        if (totals.call_count, totals.cost_usd_nanos, totals.saved_usd_nanos) != (len(results), cost, saved):
+        if (totals.call_count, totals.cost_usd_nanos or 0, totals.saved_usd_nanos) != (len(results), cost, saved):
             yield (
                 f"{session}: the ledger has {totals.call_count} calls, cost {dollars(totals.cost_usd_nanos)} and saved"
                 f" {dollars(totals.saved_usd_nanos)}; the answers say {len(results)}, {dollars(cost)} and {dollars(saved)}"

@@ -4,6 +4,7 @@ import sys
 from io import TextIOWrapper
 
 MISSING_EXTRA = 2
+_MISSING = "aigenctl: {} is missing, which the extra cli brings: pip install '.[cli]' in a checkout of aigen, or 'WHEEL[cli]'\n"
 
 
 def main() -> None:
@@ -11,9 +12,10 @@ def main() -> None:
     try:
         from aigenctl.app import app  # noqa: PLC0415 - the extra is optional, the entry point is not
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("typer", "rich"):
+        package = (error.name or "").partition(".")[0]
+        if package not in ("typer", "rich"):
             raise
-        sys.stderr.write(f"aigenctl needs the package {error.name}, which is not installed: pip install 'aigen[cli]'\n")
+        sys.stderr.write(_MISSING.format(package))
         sys.exit(MISSING_EXTRA)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -1,15 +1,28 @@
 """`aigenctl budget`: limits on what calls may cost, how far they are used, and what they have told."""
 
+from decimal import Decimal
 from itertools import islice
 from typing import Annotated
 
 import aigen
 import typer
 
-from aigenctl import connection, render, render_budgets
+from aigenctl import budget_notes, connection, render, render_budgets
 from aigenctl.columns import print_csv
 from aigenctl.machine import as_json, as_json_line
-from aigenctl.options import CsvOption, JsonOption, LimitOption, SocketOption, YesOption, filled, one_form, pairs, whole
+from aigenctl.options import (
+    CsvOption,
+    JsonOption,
+    LimitOption,
+    SocketOption,
+    YesOption,
+    all_filled,
+    dollars,
+    filled,
+    one_form,
+    pairs,
+    whole,
+)
 
 app = typer.Typer(help="Set budgets, see how far they are used, pause and resume them.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the budget.")]
@@ -17,26 +30,35 @@ KeyOption = Annotated[
     str | None, typer.Option("--key", callback=filled, metavar="VALUE", help="Only this value, of a budget that holds per value.")
 ]
 PeriodOption = Annotated[aigen.BudgetPeriod, typer.Option("--period", help="Window of the limit.", case_sensitive=False)]
-UsdOption = Annotated[str, typer.Option("--limit-usd", metavar="AMOUNT", help="Limit in dollars.")]
+MOST_USD = Decimal("999999999.999999999")
+UsdOption = Annotated[
+    Decimal, typer.Option("--limit-usd", parser=dollars(MOST_USD), metavar="AMOUNT", help="Limit in dollars, such as 2.50.")
+]
 ActionOption = Annotated[aigen.BudgetAction, typer.Option("--action", help="What happens at the limit.", case_sensitive=False)]
 SelectOption = Annotated[
     list[str] | None,
     typer.Option(
         "--select",
         metavar="KEY=VALUE",
-        help="Only calls with this service, session, agent, provider, model, phase, task or label:<key>; repeatable.",
+        callback=all_filled,
+        help="Only calls with this service, session, agent, provider, model (id, alias or provider/model), phase, task or "
+        "label:<key>; repeatable.",
     ),
 ]
-EachOption = Annotated[str, typer.Option("--each", metavar="KEY", help="Hold the limit for each value of this by itself.")]
+EachOption = Annotated[
+    str | None, typer.Option("--each", metavar="KEY", callback=filled, help="Hold the limit for each value of this by itself.")
+]
 KnownPricesOption = Annotated[bool, typer.Option("--require-known-prices", help="Refuse calls whose price is unknown.")]
-ToOption = Annotated[str, typer.Option("--downgrade-to", metavar="MODEL", help="Model of calls in a downgrade.")]
+ToOption = Annotated[
+    str | None, typer.Option("--downgrade-to", metavar="MODEL", callback=filled, help="Model of calls in a downgrade.")
+]
 AtOption = Annotated[
     int,
     typer.Option(
         "--downgrade-at", parser=whole(0, 100), metavar="PERCENT", help="Share spent from which calls go there; 0 for 90."
     ),
 ]
-BudgetOption = Annotated[str, typer.Option("--budget", help="Only of this budget.")]
+BudgetOption = Annotated[str | None, typer.Option("--budget", callback=filled, help="Only of this budget.")]
 FollowOption = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until interrupted.")]
 
 
@@ -49,31 +71,34 @@ def set_budget(
     limit_usd: UsdOption,
     action: ActionOption = aigen.BudgetAction.REFUSE,
     select: SelectOption = None,
-    each: EachOption = "",
+    each: EachOption = None,
     require_known_prices: KnownPricesOption = False,
-    downgrade_to: ToOption = "",
+    downgrade_to: ToOption = None,
     downgrade_at: AtOption = 0,
     json_text: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
-    """Make a budget, or replace the one of that name; those of the settings file are changed there."""
+    """Make a budget, or replace the one of that name and say what it was; those of the settings file are changed there."""
     selector = pairs(select, "--select")
     with connection.daemon(ctx, socket, as_json=json_text) as client:
+        before = None if json_text else budget_notes.existing(client, name)
         budget = client.set_budget(
             name,
             period=period,
             limit_usd=limit_usd,
             action=action,
             selector=selector,
-            each=each,
+            each=each or "",
             require_known_prices=require_known_prices,
-            downgrade_to=downgrade_to,
+            downgrade_to=downgrade_to or "",
             downgrade_at_percent=downgrade_at,
         )
         if json_text:
             typer.echo(as_json(budget))
-        else:
-            render.show(render_budgets.budget(budget, ()))
+            return
+        render.show(render_budgets.budget(budget, ()))
+        for note in budget_notes.notes(client, budget, before=before):
+            typer.echo(render.harmless(note))
 
 
 @app.command("list")
@@ -148,7 +173,7 @@ def delete(
 def alerts(
     ctx: typer.Context,
     *,
-    budget: BudgetOption = "",
+    budget: BudgetOption = None,
     follow: FollowOption = False,
     limit: LimitOption = 50,
     csv: CsvOption = False,
@@ -159,10 +184,10 @@ def alerts(
     one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
         if follow:
-            for alert in client.watch_alerts(budget=budget, timeout=float("inf")):
+            for alert in client.watch_alerts(budget=budget or "", timeout=float("inf")):
                 typer.echo(as_json_line(alert) if json_text else render_budgets.alert_line(alert))
             return
-        found = list(islice(client.alerts(budget=budget), limit or None))
+        found = list(islice(client.alerts(budget=budget or ""), limit or None))
         if json_text:
             typer.echo(as_json({"alerts": found}))
         elif csv:

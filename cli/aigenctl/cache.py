@@ -22,6 +22,7 @@ from aigenctl.options import (
     SocketOption,
     YesOption,
     age,
+    filled,
     first,
     given,
     one_form,
@@ -30,9 +31,11 @@ from aigenctl.options import (
 _KEY_DIGITS = 64
 
 app = typer.Typer(help="Look after the response cache.", no_args_is_help=True)
-NamespaceOption = Annotated[str | None, typer.Option("--namespace", help="Only this namespace.")]
+NamespaceOption = Annotated[str | None, typer.Option("--namespace", callback=filled, help="Only this namespace.")]
 OlderThanOption = Annotated[str | None, typer.Option("--older-than", metavar="AGE", help="Only older entries, such as 90m or 7d.")]
-KeyPrefixOption = Annotated[str | None, typer.Option("--key-prefix", metavar="HEX", help="Only keys that begin so.")]
+KeyPrefixOption = Annotated[
+    str | None, typer.Option("--key-prefix", metavar="HEX", callback=filled, help="Only keys that begin so.")
+]
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Key, or as many of its first digits as tell it apart.")]
 
 

@@ -1,6 +1,7 @@
 """Any list of results as CSV: one column a field, by the contract's names, in the order in which the result declares them.
 
-Amounts stand twice, as in JSON; what is inside a result gets a column for each of its fields; lists and labels are one cell.
+Amounts and rates stand twice, as in JSON; what is inside a result gets a column for each of its fields; lists and labels are
+one cell.
 """
 
 import csv
@@ -11,7 +12,9 @@ from dataclasses import fields, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from aigenctl.machine import plain
+import aigen
+
+from aigenctl.machine import PER_MILLION, plain
 
 _NANOS = "_usd_nanos"
 
@@ -53,6 +56,8 @@ def _columns(kind: type, prefix: str, path: tuple[str, ...] = ()) -> Iterator[tu
         yield name, place
         if name.endswith(_NANOS):
             yield name.removesuffix("_nanos"), (*path, field.name.removesuffix("_nanos"))
+        elif kind is aigen.Price and field.name in aigen.Price.BUCKETS:
+            yield f"{name}{PER_MILLION}", (*path, f"{field.name}{PER_MILLION}")
 
 
 def _inside(hint: Any) -> type | None:

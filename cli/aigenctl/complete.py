@@ -1,9 +1,10 @@
 """`aigenctl complete`: one prompt in, one answer out. The answer goes to standard output, what it cost to standard error."""
 
 import sys
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 from typing import Annotated, Any
+from uuid import uuid4
 
 import aigen
 import typer
@@ -11,7 +12,23 @@ import typer
 from aigenctl import connection, render
 from aigenctl.columns import print_csv
 from aigenctl.machine import as_json, as_json_line
-from aigenctl.options import JsonOption, LabelsOption, SocketOption, age, filled, given, labels, one_form, real, whole
+from aigenctl.options import (
+    AccountLabelsOption,
+    AccountPhaseOption,
+    AccountSessionOption,
+    AccountTaskOption,
+    JsonOption,
+    SocketOption,
+    age,
+    all_filled,
+    coming,
+    filled,
+    given,
+    labels,
+    one_form,
+    real,
+    whole,
+)
 
 MOST = 1_000_000  # output tokens, and sample index
 SHORTEST_TTL, LONGEST_TTL = timedelta(seconds=1), timedelta(days=366)
@@ -21,11 +38,10 @@ SystemOption = Annotated[str | None, typer.Option("--system", help="System promp
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", callback=filled, help="Model: id, alias or provider/model.")]
 AgentOption = Annotated[str | None, typer.Option("--agent", "-a", callback=filled, help="Agent, a name for a provider and model.")]
 PresetOption = Annotated[str | None, typer.Option("--preset", callback=filled, help="Task preset; aigenctl presets lists them.")]
-ServiceOption = Annotated[str | None, typer.Option("--service", help="Service that asks; its policy applies.")]
-PhaseOption = Annotated[str | None, typer.Option("--phase", help="Phase of the pipeline.")]
-SessionOption = Annotated[str | None, typer.Option("--session", help="Session that the call is accounted to.")]
-TaskOption = Annotated[str | None, typer.Option("--task", help="Task that the call is accounted to.")]
-FallbackOption = Annotated[list[str] | None, typer.Option("--fallback", metavar="MODEL", help="Model to try next; repeatable.")]
+ServiceOption = Annotated[str | None, typer.Option("--service", callback=filled, help="Service that asks; its policy applies.")]
+FallbackOption = Annotated[
+    list[str] | None, typer.Option("--fallback", metavar="MODEL", callback=all_filled, help="Model to try next; repeatable.")
+]
 MaxTokensOption = Annotated[
     int | None,
     typer.Option(
@@ -64,7 +80,26 @@ TimeoutOption = Annotated[
         help="Your patience, in seconds.",
     ),
 ]
-RequestIdOption = Annotated[str | None, typer.Option("--request-id", help="Id of an earlier call, to get its answer again.")]
+RequestIdOption = Annotated[
+    str | None, typer.Option("--request-id", callback=filled, help="Id of an earlier call, to get its answer again.")
+]
+LaneOption = Annotated[
+    aigen.Lane | None,
+    typer.Option(
+        "--lane",
+        help="At once, at the provider's cheaper tier (flex), or in a batch job within a day (deferred).",
+        case_sensitive=False,
+    ),
+]
+CompleteByOption = Annotated[
+    str | None,
+    typer.Option(
+        "--complete-by", metavar="TIME", help="With --lane deferred, the latest moment: ISO 8601, or an age from now such as 36h."
+    ),
+]
+StrategyOption = Annotated[
+    aigen.Strategy | None, typer.Option("--strategy", help="How the models that may answer are ordered.", case_sensitive=False)
+]
 AllowRepeatOption = Annotated[bool, typer.Option("--allow-repeat", help="Pay again if the outcome of the id's call is unknown.")]
 StreamOption = Annotated[bool, typer.Option("--stream", help="Print the answer as it comes; with --json one line an event.")]
 EstimateOption = Annotated[bool, typer.Option("--estimate", help="Show what it would cost at most; nothing is called.")]
@@ -81,11 +116,14 @@ def complete(
     agent: AgentOption = None,
     preset: PresetOption = None,
     service: ServiceOption = None,
-    phase: PhaseOption = None,
-    session: SessionOption = None,
-    task: TaskOption = None,
-    label: LabelsOption = None,
+    phase: AccountPhaseOption = None,
+    session: AccountSessionOption = None,
+    task: AccountTaskOption = None,
+    label: AccountLabelsOption = None,
     fallback: FallbackOption = None,
+    strategy: StrategyOption = None,
+    lane: LaneOption = None,
+    complete_by: CompleteByOption = None,
     max_output_tokens: MaxTokensOption = None,
     temperature: TemperatureOption = None,
     seed: SeedOption = None,
@@ -113,7 +151,7 @@ def complete(
         normalization=normalization,
         ttl=age(ttl, "--ttl", shortest=SHORTEST_TTL, longest=LONGEST_TTL),
     )
-    options |= given(preset=preset)
+    options |= given(preset=preset, strategy=strategy, lane=lane, complete_by=_latest(complete_by, lane))
     account = given(task=task, labels=labels(label))
     _check_csv(csv=csv, estimate=estimate, json_text=json_text)
     asked = _prompt(prompt)
@@ -122,6 +160,7 @@ def complete(
             _show_estimate(client.estimate(asked, **options, **given(timeout=timeout)), csv=csv, json_text=json_text)
             return
         options |= given(timeout=timeout, request_id=request_id, allow_repeat=allow_repeat or None)
+        _allow_to_leave(options, told=not quiet and not json_text)
         if stream:
             answer = _streamed(client, asked, options, json_text=json_text)
         else:
@@ -129,6 +168,23 @@ def complete(
             _write((as_json(answer) if json_text else _printable(answer.text)) + "\n")
         if not quiet and not json_text:
             _summarize(answer)
+
+
+def _latest(complete_by: str | None, lane: aigen.Lane | None) -> datetime | None:
+    if complete_by is not None and lane is not aigen.Lane.DEFERRED:
+        raise typer.BadParameter("--complete-by without --lane deferred; allowed: with it, because other lanes don't wait")
+    return coming(complete_by, "--complete-by")
+
+
+def _allow_to_leave(options: dict[str, Any], *, told: bool) -> None:
+    """Give a deferred call as much time as it takes, and an id that is known before: the user may leave and come back under it."""
+    if options.get("lane") is not aigen.Lane.DEFERRED:
+        return
+    options.setdefault("timeout", inf)
+    if "request_id" not in options:
+        options["request_id"] = str(uuid4())
+        if told:
+            sys.stderr.write(f"aigenctl: this may take a day; leave and come back with --request-id {options['request_id']}\n")
 
 
 def _prompt(given_prompt: str | None) -> str:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,12 @@ from aigenctl.columns import print_csv
 from aigenctl.figures import count, counted, exact_usd, usd
 from aigenctl.machine import as_json, as_json_line
 from aigenctl.options import (
+    AccountAgentOption,
+    AccountLabelsOption,
+    AccountPhaseOption,
+    AccountServiceOption,
+    AccountSessionOption,
+    AccountTaskOption,
     AgentOption,
     CsvOption,
     DryRunOption,
@@ -31,6 +37,8 @@ from aigenctl.options import (
     TaskOption,
     UntilOption,
     YesOption,
+    dollars,
+    filled,
     first,
     given,
     labels,
@@ -41,12 +49,15 @@ from aigenctl.options import (
     whole,
 )
 
-MOST_USD = 1_000_000
+MOST_USD = Decimal(1_000_000)
 _INSTANT = timedelta(microseconds=1)
 _COUNT = whole(0, 10**9)
 EntryArgument = Annotated[str, typer.Argument(metavar="ENTRY", help="Id of the entry, as `ledger unknown` shows it.")]
 NoteOption = Annotated[str, typer.Option("--note", help="Why it is known now.")]
-CostOption = Annotated[str | None, typer.Option("--cost", metavar="USD", help="What the provider billed, such as 0.0123.")]
+CostOption = Annotated[
+    Decimal | None,
+    typer.Option("--cost", parser=dollars(MOST_USD), metavar="USD", help="What the provider billed, such as 0.0123."),
+]
 InputOption = Annotated[int | None, typer.Option("--input", parser=_COUNT, metavar="TOKENS", help="Uncached input tokens.")]
 OutputOption = Annotated[int | None, typer.Option("--output", parser=_COUNT, metavar="TOKENS", help="Output tokens.")]
 CacheReadOption = Annotated[int, typer.Option("--cache-read", parser=_COUNT, metavar="TOKENS", help="Tokens read from its cache.")]
@@ -115,19 +126,21 @@ def record(
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Who ran it.")],
     model: Annotated[str, typer.Argument(metavar="MODEL", help="The provider's name of the model.")],
     *,
-    request_id: Annotated[str, typer.Option("--request-id", help="Id of the call; told twice, it is booked once.")],
+    request_id: Annotated[
+        str, typer.Option("--request-id", callback=filled, help="Id of the call; told twice, it is booked once.")
+    ],
     input_tokens: InputOption = None,
     output_tokens: OutputOption = None,
     cache_read_tokens: CacheReadOption = 0,
     cost: CostOption = None,
     when: Annotated[str | None, typer.Option("--time", metavar="TIME", help="When it was made: ISO 8601, or an age.")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="It was made through the provider's batch API.")] = False,
-    session: SessionOption = None,
-    agent: AgentOption = None,
-    service: ServiceOption = None,
-    phase: PhaseOption = None,
-    task: TaskOption = None,
-    label: LabelsOption = None,
+    session: AccountSessionOption = None,
+    agent: AccountAgentOption = None,
+    service: AccountServiceOption = None,
+    phase: AccountPhaseOption = None,
+    task: AccountTaskOption = None,
+    label: AccountLabelsOption = None,
     json_text: JsonOption = False,
     socket: SocketOption = None,
 ) -> None:
@@ -225,20 +238,21 @@ def export(
     label: LabelsOption = None,
     csv: CsvOption = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON object a line; the default.")] = False,
+    json_text: Annotated[bool, typer.Option("--json", help="As --jsonl, and errors are JSON too.")] = False,
     archive: ArchiveOption = None,
     timeout: TimeoutOption = 3_600.0,
     socket: SocketOption = None,
 ) -> None:
     """Print every charge, newest first, as CSV or JSON lines; however many they are, few are in memory."""
-    if csv and jsonl:
-        raise typer.BadParameter("--csv together with --jsonl; allowed: one of them")
+    if csv and (jsonl or json_text):
+        raise typer.BadParameter(f"--csv together with {'--jsonl' if jsonl else '--json'}; allowed: one of them")
     where = given(session=session, provider=provider, model=model, agent=agent, service=service, phase=phase, task=task)
     where |= given(labels=labels(label))
     start_time, end_time = time_range(since, until)
     if archive is not None:
         _print(archive_reading.entries(archive, start_time=start_time, end_time=end_time, **where), csv=csv)
         return
-    with connection.daemon(ctx, socket, as_json=False) as client:
+    with connection.daemon(ctx, socket, as_json=json_text) as client:
         entries = client.export_ledger(start_time=start_time, end_time=end_time, timeout=timeout, **where)
         _print(entries, csv=csv)
         for file in archived(client, start_time, end_time):
@@ -264,23 +278,8 @@ def _usage(input_tokens: int, output_tokens: int, cache_read_tokens: int) -> aig
     return aigen.TokenUsage(input_tokens=input_tokens, output_tokens=output_tokens, cache_read_tokens=cache_read_tokens)
 
 
-def _nanos(text: str | None) -> int | None:
-    """Return dollars as nano-dollars.
-
-    Raises:
-        typer.BadParameter: It is no amount from 0 to a million dollars with at most nine digits behind the point.
-    """
-    if text is None:
-        return None
-    try:
-        nanos = Decimal(text).scaleb(9)
-    except InvalidOperation:
-        nanos = Decimal(-1)
-    if not nanos.is_finite() or not 0 <= nanos <= MOST_USD * 10**9 or nanos != nanos.to_integral_value():
-        raise typer.BadParameter(
-            f"--cost is {text!r:.60}; allowed: 0 to {MOST_USD} dollars with at most nine digits behind the point"
-        )
-    return int(nanos)
+def _nanos(cost: Decimal | None) -> int | None:
+    return None if cost is None else int(round(cost, 9).scaleb(9))
 
 
 def _say(entry: aigen.LedgerEntry, *, json_text: bool) -> None:

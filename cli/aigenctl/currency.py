@@ -8,9 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import aigen
 
-from aigenctl.figures import usd
-
-_CENT = Decimal("0.01")
+from aigenctl.figures import decimals, usd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +28,9 @@ class Currency:
         """
         if self.code == "USD" or nanos is None:
             return usd(nanos)
-        amount = (Decimal(nanos).scaleb(-9) * self.rate).quantize(_CENT, rounding=ROUND_HALF_UP)
-        return f"{usd(nanos)} ({amount:,f} {self.code})"
+        amount = Decimal(nanos).scaleb(-9) * self.rate
+        shown = amount.quantize(Decimal(1).scaleb(-decimals(amount)), rounding=ROUND_HALF_UP)
+        return f"{usd(nanos)} ({shown:,f} {self.code})"
 
     @property
     def note(self) -> str:

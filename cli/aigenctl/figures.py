@@ -6,9 +6,9 @@ from decimal import ROUND_HALF_UP, Decimal
 import aigen
 
 UNKNOWN = "unknown"
+NO_CALLS = "No calls match."
 NONE = "-"
 NANOS_A_DOLLAR = 1_000_000_000
-_CENT = 10_000_000
 
 
 def exact_usd(nanos: int) -> str:
@@ -23,19 +23,44 @@ def exact_usd(nanos: int) -> str:
     return f"{sign}{whole}.{rest:09d}"
 
 
-def usd(nanos: int | None) -> str:
-    """Return an amount as people read it: cents from one cent on, two significant digits below; unknown is never 0.
+def decimals(amount: Decimal) -> int:
+    """Return how many digits behind the point an amount of money is shown with, whatever its currency.
+
+    Two from one unit on, and for nothing; four below one unit; below 0.001 as many as show two significant digits.
 
     Example:
-        >>> usd(160_500_000), usd(1_834_000), usd(0), usd(None), usd(-25_000_000)
-        ('$0.16', '$0.0018', '$0.00', 'unknown', '-$0.03')
+        >>> [decimals(Decimal(text)) for text in ("12.5", "0", "0.0175", "0.000012")]
+        [2, 2, 4, 6]
+    """
+    if not amount or round(abs(amount), 4) >= 1:
+        return 2
+    return max(4, 1 - amount.adjusted())
+
+
+def usd(nanos: int | None, *, beside: int | None = None) -> str:
+    """Return an amount as people read it, with the digits that `decimals` says; unknown is never 0.
+
+    Args:
+        nanos: The amount in nano-dollars; None: unknown.
+        beside: An amount that it is read with, such as the limit of what was spent: two that differ never read the same.
+
+    Example:
+        >>> usd(160_500_000), usd(1_834_000), usd(0), usd(None), usd(-1_025_000_000)
+        ('$0.1605', '$0.0018', '$0.00', 'unknown', '-$1.03')
+        >>> usd(1_017_500_000, beside=1_020_000_000)
+        '$1.018'
     """
     if nanos is None:
         return UNKNOWN
-    sign, amount = ("-" if nanos < 0 else ""), abs(nanos)
-    dollars = Decimal(amount).scaleb(-9)
-    digits = 2 if amount == 0 or amount >= _CENT else 1 - dollars.adjusted()
-    return f"{sign}${dollars.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP):,f}"
+    dollars = Decimal(nanos).scaleb(-9)
+    digits = decimals(dollars)
+    while beside not in (None, nanos) and _rounded(dollars, digits) == _rounded(Decimal(beside or 0).scaleb(-9), digits):
+        digits += 1
+    return f"{'-' if nanos < 0 else ''}${_rounded(abs(dollars), digits):,f}"
+
+
+def _rounded(amount: Decimal, digits: int) -> Decimal:
+    return amount.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP)
 
 
 def size(size_bytes: int) -> str:
@@ -55,9 +80,9 @@ def size(size_bytes: int) -> str:
     return f"{value:,.1f} {unit}"
 
 
-def known_cost(totals: aigen.UsageTotals) -> int | None:
-    """Return what calls cost; None where the price of all that were paid is unknown, which is never 0."""
-    return None if totals.unpriced_count and not totals.cost_usd_nanos else totals.cost_usd_nanos
+def counts_any(totals: aigen.UsageTotals) -> bool:
+    """Tell whether any call stands behind sums; without one a cost of 0 says nothing."""
+    return bool(totals.call_count or totals.unknown_count or totals.released_count)
 
 
 def share(part: int, whole: int) -> str:

@@ -2,9 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,9 +13,24 @@ import typer
 
 from aigenctl import connection, render, render_jobs
 from aigenctl.columns import print_csv
+from aigenctl.exits import Exit
 from aigenctl.figures import exact_usd
 from aigenctl.machine import as_csv, as_json, as_json_line
-from aigenctl.options import CsvOption, JsonOption, LimitOption, SocketOption, age, filled, first, given, labels, one_form
+from aigenctl.options import (
+    AccountLabelsOption,
+    AccountSessionOption,
+    AccountTaskOption,
+    CsvOption,
+    JsonOption,
+    LimitOption,
+    SocketOption,
+    coming,
+    filled,
+    first,
+    given,
+    labels,
+    one_form,
+)
 from aigenctl.request_lines import BadLineError, RequestFile, read_requests
 
 app = typer.Typer(help="Hand in batch jobs, see how far they are, and fetch their results.", no_args_is_help=True)
@@ -26,17 +40,18 @@ IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
 IdOption = Annotated[str | None, typer.Option("--id", callback=filled, help="Id of the job, under which it is made once.")]
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", callback=filled, help="Model of lines that name none.")]
 AgentOption = Annotated[str | None, typer.Option("--agent", "-a", callback=filled, help="Agent of lines that name none.")]
-ServiceOption = Annotated[str | None, typer.Option("--service", help="Service that asks, where a line names none.")]
-PhaseOption = Annotated[str | None, typer.Option("--phase", help="Phase of the pipeline, where a line names none.")]
-SessionOption = Annotated[str | None, typer.Option("--session", help="Session that the job is accounted to.")]
-TaskOption = Annotated[str | None, typer.Option("--task", help="Task that the job is accounted to.")]
-LabelOption = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Label of the job; repeatable.")]
+ServiceOption = Annotated[
+    str | None, typer.Option("--service", callback=filled, help="Service that asks, where a line names none.")
+]
+PhaseOption = Annotated[
+    str | None, typer.Option("--phase", callback=filled, help="Phase of the pipeline, where a line names none.")
+]
 ByOption = Annotated[
     str | None,
     typer.Option("--complete-by", metavar="TIME", help="When all must be answered: ISO 8601, or an age from now such as 36h."),
 ]
 RepeatOption = Annotated[bool, typer.Option("--allow-repeat", help="Pay again for ids whose outcome is unknown.")]
-WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Stay until the last request has ended, and show how far it is.")]
+WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Stay until the last request has ended; 9 where one has no answer.")]
 
 
 @app.command("submit")
@@ -49,9 +64,9 @@ def submit(
     agent: AgentOption = None,
     service: ServiceOption = None,
     phase: PhaseOption = None,
-    session: SessionOption = None,
-    task: TaskOption = None,
-    label: LabelOption = None,
+    session: AccountSessionOption = None,
+    task: AccountTaskOption = None,
+    label: AccountLabelsOption = None,
     complete_by: ByOption = None,
     allow_repeat: RepeatOption = False,
     wait: WaitOption = False,
@@ -60,16 +75,14 @@ def submit(
 ) -> None:
     """Hand in the requests of a file as one job; a line that can't be used is named, and nothing is handed in."""
     requests = _read(file)
-    options = given(model=model, agent=agent, service=service, phase=phase, complete_by=_by(complete_by))
+    options = given(model=model, agent=agent, service=service, phase=phase, complete_by=coming(complete_by, "--complete-by"))
     account = given(task=task, labels=labels(label))
     with connection.daemon(ctx, socket, as_json=json_text) as client, client.session(session, **account):
         job = _hand_in(client, requests, options, job_id=job_id, allow_repeat=allow_repeat)
         if wait:
             job = _followed(client, job)
-        if json_text:
-            typer.echo(as_json(job))
-        else:
-            render.show(render_jobs.job(job))
+        _show(job, json_text=json_text)
+    _end(failed=wait and job.failed_count > 0)
 
 
 @app.command("list")
@@ -102,10 +115,8 @@ def show(
         job = client.batch_job(job_id)
         if wait:
             job = _followed(client, job)
-        if json_text:
-            typer.echo(as_json(job))
-        else:
-            render.show(render_jobs.job(job))
+        _show(job, json_text=json_text)
+    _end(failed=wait and job.failed_count > 0)
 
 
 @app.command("results")
@@ -121,14 +132,32 @@ def results(
     """Print a job's results; with --json one line each, with the whole answer or the error."""
     one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        found = client.batch_job_results(job_id, wait=wait, timeout=inf if wait else None)
+        ends = _Ends(client.batch_job_results(job_id, wait=wait, timeout=inf if wait else None))
         if json_text:
-            for result in found:
+            for result in ends:
                 typer.echo(as_json_line(_plain(result)))
         elif csv:
-            typer.echo(as_csv(_RESULT_CSV, map(_line, found)), nl=False, color=True)
+            typer.echo(as_csv(_RESULT_CSV, map(_line, ends)), nl=False, color=True)
         else:
-            render.show(render_jobs.results(found))
+            render.show(render_jobs.results(ends))
+    _end(failed=wait and ends.failed)
+
+
+class _Ends:
+    """Results as they come, and whether there was an error among them.
+
+    Args:
+        results: Results of a job.
+    """
+
+    def __init__(self, results: Iterable[aigen.BatchJobResult]) -> None:
+        self._results = results
+        self.failed = False
+
+    def __iter__(self) -> Iterator[aigen.BatchJobResult]:
+        for result in self._results:
+            self.failed |= result.error is not None
+            yield result
 
 
 _RESULT_CSV = ("index", "request_id", "cost_usd_nanos", "cost_usd", "reason", "text")
@@ -147,21 +176,20 @@ def _line(result: aigen.BatchJobResult) -> list[object]:
 def cancel(ctx: typer.Context, job_id: IdArgument, *, json_text: JsonOption = False, socket: SocketOption = None) -> None:
     """End a job: what has not left is given up, uncharged; what was run keeps its result."""
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        job = client.cancel_batch_job(job_id)
-        if json_text:
-            typer.echo(as_json(job))
-        else:
-            render.show(render_jobs.job(job))
+        _show(client.cancel_batch_job(job_id), json_text=json_text)
 
 
-def _by(text: str | None) -> datetime | None:
-    """Return a moment given in ISO 8601, taken as local time where it names no zone, or as an age from now on."""
-    if text is None:
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return datetime.now(UTC) + (age(text, "--complete-by") or timedelta())
+def _show(job: aigen.BatchJob, *, json_text: bool) -> None:
+    if json_text:
+        typer.echo(as_json(job))
+    else:
+        render.show(render_jobs.job(job))
+
+
+def _end(*, failed: bool) -> None:
+    """End a command that waited for a job; one whose requests were not all answered is no success."""
+    if failed:
+        raise typer.Exit(Exit.UNANSWERED)
 
 
 def _read(file: Path) -> RequestFile:

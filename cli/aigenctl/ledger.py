@@ -23,6 +23,7 @@ from aigenctl.options import (
     SocketOption,
     TaskOption,
     UntilOption,
+    filled,
     first,
     given,
     labels,
@@ -43,7 +44,7 @@ for _command in (
 StatesOption = Annotated[
     list[aigen.AttemptState] | None, typer.Option("--state", help="Only in this state; repeatable.", case_sensitive=False)
 ]
-RequestIdOption = Annotated[str, typer.Option("--request-id", help="Only of this request id.")]
+RequestIdOption = Annotated[str | None, typer.Option("--request-id", callback=filled, help="Only of this request id.")]
 
 
 @app.command("archives")
@@ -67,7 +68,7 @@ def list_entries(
     since: SinceOption = None,
     until: UntilOption = None,
     state: StatesOption = None,
-    request_id: RequestIdOption = "",
+    request_id: RequestIdOption = None,
     session: SessionOption = None,
     provider: ProviderOption = None,
     model: ModelOption = None,
@@ -87,7 +88,8 @@ def list_entries(
     start_time, end_time = time_range(since, until)
     one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        found = client.ledger_entries(start_time=start_time, end_time=end_time, states=state or (), request_id=request_id, **where)
+        where |= given(request_id=request_id)
+        found = client.ledger_entries(start_time=start_time, end_time=end_time, states=state or (), **where)
         entries, more = first(found, limit)
         if json_text:
             typer.echo(as_json({"entries": entries, "more": more}))

@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import aigen
 
+from aigenctl.budget_windows import more, of_status
 from aigenctl.currency import Currency
-from aigenctl.figures import NONE, UNKNOWN, count, known_cost, moment, percent, share, usd
+from aigenctl.figures import NONE, UNKNOWN, count, moment, percent, share, usd
 from aigenctl.machine import as_csv
 from aigenctl.render import harmless
 
@@ -66,7 +67,7 @@ def _head(report: aigen.Report, currency: Currency) -> str:
 def _summary(totals: aigen.UsageTotals, currency: Currency) -> str:
     unknown = usd(totals.unknown_cost_usd_nanos)
     facts = [
-        ("Cost", currency.show(known_cost(totals))),
+        ("Cost", currency.show(totals.cost_usd_nanos)),
         ("Saved", currency.show(totals.saved_usd_nanos)),
         ("Calls", count(totals.call_count)),
         ("Answered from the cache", f"{count(totals.hit_count)} ({share(totals.hit_count, totals.call_count)})"),
@@ -94,10 +95,12 @@ def _budgets(budgets: Iterable[aigen.BudgetStatus]) -> str:
             _safe(b.name),
             _safe(b.window),
             usd(b.limit_usd_nanos),
-            usd(b.spent_usd_nanos),
+            usd(b.spent_usd_nanos, beside=b.limit_usd_nanos),
             share(b.spent_usd_nanos, b.limit_usd_nanos),
         )
-        for b in budgets
+        if b is not None
+        else (_safe(more(hidden, budget)), "", "", "", "")
+        for budget, b, hidden in of_status(budgets)
     )
     return _table("Budgets now", ("Budget", "Window", "Limit", "Spent", "Share"), rows)
 
@@ -120,7 +123,7 @@ def _entries(title: str, entries: Iterable[aigen.LedgerEntry], currency: Currenc
 
 def _sums(totals: aigen.UsageTotals, currency: Currency) -> list[str]:
     counts = (totals.call_count, totals.hit_count, totals.usage.total_input_tokens, totals.usage.output_tokens)
-    return [*(count(number) for number in counts), currency.show(known_cost(totals)), currency.show(totals.saved_usd_nanos)]
+    return [*(count(number) for number in counts), currency.show(totals.cost_usd_nanos), currency.show(totals.saved_usd_nanos)]
 
 
 def _plain(totals: aigen.UsageTotals) -> list[object]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -51,16 +52,48 @@ def real(allowed: str, *, low: float, high: float, above: bool = False) -> Calla
     return read
 
 
+def dollars(high: Decimal) -> Callable[[object], Decimal]:
+    """Return what reads an amount of dollars, exact to the nano-dollar; a refusal repeats what was typed and names the range.
+
+    Args:
+        high: Highest amount; the lowest is 0.
+    """
+
+    def read(typed: object) -> Decimal:
+        try:
+            value = Decimal(str(typed))
+        except InvalidOperation:
+            value = Decimal(-1)
+        # Compared before it is scaled: an exponent may be far beyond what arithmetic takes.
+        if not value.is_finite() or not 0 <= value <= high or value != round(value, 9):
+            raise typer.BadParameter(
+                f"it is {_shown(typed)}; allowed: 0 to {high:,f} dollars with at most nine digits behind the point"
+            )
+        return value
+
+    return read
+
+
 def _shown(typed: object) -> str:
     text = str(typed)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
+_EMPTY = "it is empty; allowed: a name, or leave the option out"
+
+
 def filled(value: str | None) -> str | None:
     """Refuse a name that was given and is empty, such as a variable of the shell that is not set."""
     if value == "":
-        raise typer.BadParameter("it is empty; allowed: a name, or leave the option out")
+        raise typer.BadParameter(_EMPTY)
     return value
+
+
+def all_filled(values: list[str] | None) -> list[str] | None:
+    """Refuse an empty name among several."""
+    if values and "" in values:
+        raise typer.BadParameter(_EMPTY)
+    return values
 
 
 SocketOption = Annotated[
@@ -82,12 +115,32 @@ ServiceOption = Annotated[str | None, typer.Option("--service", callback=filled,
 SessionOption = Annotated[str | None, typer.Option("--session", callback=filled, help="Only this session.")]
 PhaseOption = Annotated[str | None, typer.Option("--phase", callback=filled, help="Only this phase.")]
 TaskOption = Annotated[str | None, typer.Option("--task", callback=filled, help="Only this task.")]
-LabelsOption = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Only with this label; repeatable.")]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", callback=all_filled, help="Only with this label; repeatable."),
+]
+# What a call is accounted to, where it is made or booked; above are filters.
+AccountServiceOption = Annotated[str | None, typer.Option("--service", callback=filled, help="Service that asks.")]
+AccountAgentOption = Annotated[str | None, typer.Option("--agent", callback=filled, help="Agent that answered.")]
+AccountPhaseOption = Annotated[str | None, typer.Option("--phase", callback=filled, help="Phase of the pipeline.")]
+AccountSessionOption = Annotated[
+    str | None, typer.Option("--session", callback=filled, help="Session that the call is accounted to.")
+]
+AccountTaskOption = Annotated[str | None, typer.Option("--task", callback=filled, help="Task that the call is accounted to.")]
+AccountLabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", callback=all_filled, help="Label that the call gets; repeatable."),
+]
+
+ZoneOption = Annotated[
+    str | None, typer.Option("--time-zone", metavar="ZONE", callback=filled, help="IANA zone; by default the daemon's.")
+]
 SinceOption = Annotated[str | None, typer.Option("--since", metavar="TIME", help="First moment: ISO 8601, or an age such as 24h.")]
 UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Last moment, exclusive: ISO 8601, or an age.")]
 
 T = TypeVar("T")
 
+_COMING = "a moment to come: ISO 8601, such as 2030-11-21T08:00Z, or an age from now on, such as 36h"
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -133,6 +186,27 @@ def moment(text: str | None, option: str) -> datetime | None:
         raise typer.BadParameter(f"{option} is {_shown(text)!r}; allowed: {allowed}") from None
 
 
+def coming(text: str | None, option: str) -> datetime | None:
+    """Return a moment to come, given in ISO 8601, taken as local time where it names no zone, or as an age from now on.
+
+    Raises:
+        typer.BadParameter: The text is neither, or the moment has passed.
+    """
+    if text is None:
+        return None
+    now = datetime.now(UTC)
+    if _AGE.fullmatch(text):
+        found = now + (age(text, option) or timedelta())
+    else:
+        try:
+            found = datetime.fromisoformat(text).astimezone(UTC)
+        except (ValueError, OverflowError):
+            raise typer.BadParameter(f"{option} is {_shown(text)!r}; allowed: {_COMING}") from None
+    if found <= now:
+        raise typer.BadParameter(f"{option} is {_shown(text)!r}, which has passed; allowed: {_COMING}")
+    return found
+
+
 def time_range(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
     """Return the first and the last moment of a range.
 
@@ -153,9 +227,13 @@ def labels(texts: list[str] | None) -> dict[str, str] | None:
     """Return labels given as `key=value`.
 
     Raises:
-        typer.BadParameter: One has no key, or a key is there twice.
+        typer.BadParameter: One has no key or an empty value, or a key is there twice.
     """
-    return pairs(texts, "--label") or None
+    found = pairs(texts, "--label")
+    for key, value in found.items():
+        if not value:
+            raise typer.BadParameter(f"--label is {_shown(key + '=')!r}, whose value is empty; allowed: KEY=VALUE")
+    return found or None
 
 
 def pairs(texts: list[str] | None, option: str) -> dict[str, str]:

@@ -8,10 +8,10 @@ import typer
 from aigenctl import connection, render, render_books
 from aigenctl.columns import print_csv
 from aigenctl.machine import as_json
-from aigenctl.options import CsvOption, JsonOption, LimitOption, ProviderOption, SocketOption, alone, first, given, one_form
+from aigenctl.options import CsvOption, JsonOption, LimitOption, ProviderOption, SocketOption, alone, filled, first, given, one_form
 
 app = typer.Typer(help="Look after prices.", invoke_without_command=True)
-ModelIdOption = Annotated[str | None, typer.Option("--model", help="Only this model, by its id.")]
+ModelIdOption = Annotated[str | None, typer.Option("--model", callback=filled, help="Only this model, by its id.")]
 
 
 @app.callback()

@@ -15,7 +15,8 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from aigenctl.figures import NONE, UNKNOWN, count, counted, duration, known_cost, moment, percent, share, size, usd
+from aigenctl.budget_windows import status_rows
+from aigenctl.figures import NO_CALLS, NONE, UNKNOWN, count, counted, counts_any, duration, moment, percent, share, size, usd
 
 _PAPER_WIDTH = 160  # columns where the output is no terminal, so that no table is cut
 _KEY_SHOWN = 16  # hexadecimal digits: enough to be told apart and to be given back as a prefix
@@ -84,6 +85,8 @@ def stats(result: aigen.Stats, *, period: str, by: Sequence[str], filters: Mappi
     shown = dict(filters)
     facts = [("Session", shown.pop("session", "all")), ("Period", _period(result, period))]
     facts += [(name.capitalize(), value) for name, value in shown.items()]
+    if not counts_any(totals):
+        return panel("Token Usage Summary", fact_list(facts), Text(NO_CALLS))
     columns = [Column(name.capitalize()) for name in by] or [Column("")]
     table = grid(
         [*columns, *_STATS_COLUMNS],
@@ -105,7 +108,7 @@ def _sums(totals: aigen.UsageTotals) -> list[str]:
         count(totals.hit_count),
         count(totals.usage.total_input_tokens),
         count(totals.usage.output_tokens),
-        usd(known_cost(totals)),
+        usd(totals.cost_usd_nanos),
         usd(totals.saved_usd_nanos),
     ]
 
@@ -245,8 +248,8 @@ def _limit(tokens: int) -> str:
 
 def per_million(price: aigen.Price | None, bucket: str) -> str:
     """Return a rate in dollars for a million tokens."""
-    rate = getattr(price, bucket) if price is not None else None
-    return UNKNOWN if rate is None else f"{rate / 1_000:,.4f}".rstrip("0").rstrip(".")
+    rate = price.usd_per_million[bucket] if price is not None else None
+    return UNKNOWN if rate is None else f"{rate:,.4f}".rstrip("0").rstrip(".")
 
 
 def model(found: aigen.Model) -> Panel:
@@ -336,7 +339,7 @@ def status(result: aigen.DaemonStatus) -> Panel:
     if result.providers:
         parts.append(grid(_PROVIDER_COLUMNS, (_provider_row(item) for item in result.providers)))
     if result.budgets:
-        parts.append(grid(_BUDGET_COLUMNS, (_budget_row(item) for item in result.budgets)))
+        parts.append(grid(_BUDGET_COLUMNS, status_rows(result.budgets)))
     return panel("aigend", *parts)
 
 
@@ -362,11 +365,6 @@ def _circuit(key: aigen.ProviderKeyStatus) -> str:
     """Return why a key is not asked, and for how long."""
     why = "refused" if key.refused else f"failed {count(key.failure_count)} times"
     return f"key {key.number} ({why}; tried again in {key.retry_delay_s or 0:.0f} s)"
-
-
-def _budget_row(budget: aigen.BudgetStatus) -> list[str]:
-    amounts = [usd(budget.limit_usd_nanos), usd(budget.spent_usd_nanos), usd(budget.reserved_usd_nanos)]
-    return [budget.name, budget.window, budget.action, *amounts, moment(budget.reset_time)]
 
 
 def settings(found: Sequence[aigen.Setting]) -> Panel:

@@ -59,7 +59,7 @@ def _price_row(listed: aigen.ListedPrice) -> list[str]:
     ]
 
 
-def savings(rows: Sequence[tuple[str, Sequence[int]]], total: Sequence[int], *, titles: Sequence[str]) -> Panel:
+def savings(rows: Sequence[tuple[str, Sequence[int | None]]], total: Sequence[int | None], *, titles: Sequence[str]) -> Panel:
     """Return one row a day or hour: cost, all that was saved, and each cause."""
     columns = [Column("Time"), *(Column(title.replace("_", " ").capitalize(), right=True) for title in titles)]
     table = grid(

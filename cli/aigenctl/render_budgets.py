@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import aigen
 from rich.console import RenderableType
 
+from aigenctl.budget_windows import more, of_windows
 from aigenctl.figures import NONE, UNKNOWN, moment, usd
 from aigenctl.render import Column, fact_list, grid, harmless, panel
 
 BAR_CELLS = 20
+NO_VALUE = "(none)"  # of calls that carry nothing where a budget holds for each value
 
 
 def bar(spent: int, reserved: int, limit: int) -> str:
@@ -29,21 +31,24 @@ def budgets(found: Sequence[aigen.Budget], windows: Sequence[aigen.BudgetWindow]
     """Return one row a budget and one a running window."""
     columns = [Column(title) for title in ("Budget", "Counts", "Period")]
     columns += [Column("Limit", right=True), Column("Action"), Column("Written in")]
-    return panel("Budgets", grid(columns, (_budget_row(budget) for budget in found)), _windows(windows))
+    return panel("Budgets", grid(columns, (_budget_row(budget) for budget in found)), _windows(windows, found))
 
 
 def budget(found: aigen.Budget, windows: Sequence[aigen.BudgetWindow]) -> RenderableType:
     """Return one budget with its running windows."""
-    facts = [
-        ("Name", found.name),
+    facts = [("Name", found.name), *definition(found), ("Written in", _written_in(found))]
+    return panel("Budget", fact_list(facts), *([_windows(windows, [found])] if windows else []))
+
+
+def definition(found: aigen.Budget) -> list[tuple[str, str]]:
+    """Return what a budget counts and does, by the names that people see."""
+    return [
         ("Counts", _counts(found)),
         ("Period", found.period or UNKNOWN),
         ("Limit", usd(found.limit_usd_nanos)),
         ("Action", _action(found)),
         ("Unknown prices", "refused" if found.require_known_prices else "allowed"),
-        ("Written in", _written_in(found)),
     ]
-    return panel("Budget", fact_list(facts), *([_windows(windows)] if windows else []))
 
 
 def alerts(found: Sequence[aigen.Alert]) -> RenderableType:
@@ -58,10 +63,15 @@ def alert_line(alert: aigen.Alert) -> str:
     return harmless(f"{moment(alert.create_time)}  {alert.text}")
 
 
-def _windows(windows: Sequence[aigen.BudgetWindow]) -> RenderableType:
+def _windows(windows: Sequence[aigen.BudgetWindow], found: Sequence[aigen.Budget]) -> RenderableType:
     columns = [Column("Window"), Column("Used"), *(Column(title, right=True) for title in ("Spent", "Held", "Limit"))]
     columns += [Column("State"), Column("Ends"), Column("At this rate")]
-    return grid(columns, (_window_row(window) for window in windows))
+    per_value = {budget.name for budget in found if budget.each}
+    rows = (
+        [more(hidden, budget), *[""] * 7] if window is None else _window_row(window, per_value=budget in per_value)
+        for budget, window, hidden in of_windows(windows)
+    )
+    return grid(columns, rows)
 
 
 def _budget_row(found: aigen.Budget) -> list[str]:
@@ -75,11 +85,12 @@ def _budget_row(found: aigen.Budget) -> list[str]:
     ]
 
 
-def _window_row(window: aigen.BudgetWindow) -> list[str]:
-    name = f"{window.budget}[{window.key}]" if window.key else window.budget
+def _window_row(window: aigen.BudgetWindow, *, per_value: bool) -> list[str]:
+    name = f"{window.budget}[{window.key or NO_VALUE}]" if window.key or per_value else window.budget
     amounts = (window.spent_usd_nanos, window.reserved_usd_nanos, window.limit_usd_nanos)
     used = bar(*amounts)
-    return [f"{name} {window.window}", used, *map(usd, amounts), _state(window), moment(window.reset_time), _forecast(window)]
+    spent, held, limit = usd(amounts[0], beside=amounts[2]), usd(amounts[1]), usd(amounts[2])
+    return [f"{name} {window.window}", used, spent, held, limit, _state(window), moment(window.reset_time), _forecast(window)]
 
 
 def _state(window: aigen.BudgetWindow) -> str:

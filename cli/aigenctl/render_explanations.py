@@ -39,7 +39,7 @@ def _attempt(attempt: aigen.ExplainedAttempt) -> Iterator[RenderableType]:
             [
                 f"{window.budget} {window.key}".strip(),
                 window.window,
-                usd(window.spent_usd_nanos),
+                usd(window.spent_usd_nanos, beside=window.limit_usd_nanos),
                 usd(window.reserved_usd_nanos),
                 NONE if window.limit_usd_nanos is None else usd(window.limit_usd_nanos),
             ]
@@ -55,7 +55,7 @@ def _attempt_facts(attempt: aigen.ExplainedAttempt) -> list[tuple[str, object]]:
         ("Route", f"{attempt.provider}/{attempt.model}" + (f", answered as {attempt.resolved_model}" if named else "")),
         ("Time", f"{moment(attempt.create_time)} to {moment(attempt.update_time)}"),
         ("With the provider", duration(attempt.provider_us)),
-        ("Held before", exact_usd(attempt.reserved_usd_nanos)),
+        ("Held before", f"{exact_usd(attempt.reserved_usd_nanos)} USD"),
         ("Cost", NONE if attempt.cost_usd_nanos is None else f"{exact_usd(attempt.cost_usd_nanos)} USD"),
     ]
     if attempt.cost_basis is not None:
@@ -66,7 +66,9 @@ def _attempt_facts(attempt: aigen.ExplainedAttempt) -> list[tuple[str, object]]:
     facts += [("Because", attempt.reason)] if attempt.reason else []
     facts += [("Decided", text) for text in attempt.decisions]
     facts += [("Flags", ", ".join(attempt.flags))] if attempt.flags else []
-    facts += [(f"Saved by {_words(saving.cause).lower()}", exact_usd(saving.saved_usd_nanos)) for saving in attempt.savings]
+    facts += [
+        (f"Saved by {_words(saving.cause).lower()}", f"{exact_usd(saving.saved_usd_nanos)} USD") for saving in attempt.savings
+    ]
     facts += _prefix_facts(attempt)
     if attempt.arithmetic is None and attempt.price_entry_id:
         facts.append(("Price entry", f"{attempt.price_entry_id}; its rates are not shown"))
@@ -84,12 +86,12 @@ def _prefix_facts(attempt: aigen.ExplainedAttempt) -> Iterator[tuple[str, object
 
 def _arithmetic(found: aigen.CostArithmetic) -> RenderableType:
     """One line a bucket, and the sum; where it is not what is booked, that is said."""
-    columns = [Column("Part"), *(Column(title, right=True) for title in ("Count", "Rate $", "Nano-dollars"))]
+    columns = [Column("Part"), *(Column(title, right=True) for title in ("Count", "Rate", "Nano-dollars"))]
     rows = (
         [
             _words(line.name) + (" (a dearer rate)" if line.stand_in else ""),
             count(line.count),
-            NONE if line.rate is None else str(line.rate),
+            _rate(line),
             NONE if line.usd_nanos is None else f"{line.usd_nanos:f}",
         ]
         for line in found.lines
@@ -104,6 +106,13 @@ def _arithmetic(found: aigen.CostArithmetic) -> RenderableType:
     table.caption = Text(harmless(sentence))
     table.caption_justify = "left"
     return table
+
+
+def _rate(line: aigen.CostLine) -> str:
+    """Return a rate with what it is for: a million tokens, or one request or search."""
+    if line.rate is None:
+        return NONE
+    return f"${line.rate} each" if line.name in ("request", "search") else f"${line.rate}/M"
 
 
 def _refusal(refusal: aigen.RecentRefusal) -> str:

@@ -8,11 +8,11 @@ import typer
 
 from aigenctl import connection, markdown
 from aigenctl.currency import chosen
+from aigenctl.figures import counts_any
 from aigenctl.machine import as_json
-from aigenctl.options import CsvOption, JsonOption, SocketOption, filled, one_form, whole
+from aigenctl.options import CsvOption, JsonOption, SocketOption, ZoneOption, filled, one_form, whole
 
 app = typer.Typer(help="Report on a day, a month or a session.", no_args_is_help=True)
-ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
 EntriesOption = Annotated[
     int,
     typer.Option("--entries", parser=whole(1, 1_000), metavar="INTEGER", help="How many of the dearest and unknown charges."),
@@ -24,7 +24,7 @@ def daily(
     ctx: typer.Context,
     day: Annotated[str, typer.Argument(metavar="[DAY]", help="YYYY-MM-DD; without it, today.")] = "",
     *,
-    time_zone: ZoneOption = "",
+    time_zone: ZoneOption = None,
     entries: EntriesOption = 10,
     csv: CsvOption = False,
     json_text: JsonOption = False,
@@ -33,8 +33,8 @@ def daily(
     """Report on a day: totals, by provider, model, service and phase, budgets, savings, dearest and unknown charges."""
     one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        day = day or _today(client, time_zone, "%Y-%m-%d")
-        found = client.report(date=day, time_zone=time_zone, entry_count=entries)
+        day = day or _today(client, time_zone or "", "%Y-%m-%d")
+        found = client.report(date=day, time_zone=time_zone or "", entry_count=entries)
         _show(client, found, f"Report of {day}", csv=csv, json_text=json_text)
 
 
@@ -43,7 +43,7 @@ def monthly(
     ctx: typer.Context,
     month: Annotated[str, typer.Argument(metavar="[MONTH]", help="YYYY-MM; without it, this month.")] = "",
     *,
-    time_zone: ZoneOption = "",
+    time_zone: ZoneOption = None,
     entries: EntriesOption = 10,
     csv: CsvOption = False,
     json_text: JsonOption = False,
@@ -52,8 +52,8 @@ def monthly(
     """Report on a month, day by day as well."""
     one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        month = month or _today(client, time_zone, "%Y-%m")
-        found = client.report(month=month, time_zone=time_zone, entry_count=entries)
+        month = month or _today(client, time_zone or "", "%Y-%m")
+        found = client.report(month=month, time_zone=time_zone or "", entry_count=entries)
         _show(client, found, f"Report of {month}", csv=csv, json_text=json_text)
 
 
@@ -62,7 +62,7 @@ def run(
     ctx: typer.Context,
     session: Annotated[str, typer.Argument(metavar="SESSION", callback=filled, help="The session.")],
     *,
-    time_zone: ZoneOption = "",
+    time_zone: ZoneOption = None,
     entries: EntriesOption = 10,
     csv: CsvOption = False,
     json_text: JsonOption = False,
@@ -71,7 +71,8 @@ def run(
     """Report on a session, over all time."""
     one_form(csv=csv, json_text=json_text)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        found = client.report(session=session, time_zone=time_zone, entry_count=entries)
+        found = client.report(session=session, time_zone=time_zone or "", entry_count=entries)
+        _check_known(client, session, found)
         _show(client, found, f"Report of session {session}", csv=csv, json_text=json_text)
 
 
@@ -83,6 +84,13 @@ def _today(client: aigen.Client, time_zone: str, form: str) -> str:
     if name:
         return datetime.fromisoformat(name[0].group[0]).strftime(form)
     return start.astimezone(markdown.zone(today.time_zone)).strftime(form)
+
+
+def _check_known(client: aigen.Client, session: str, found: aigen.Report) -> None:
+    """Refuse a session that no call has, neither ended nor under way, which is misspelt more likely than free."""
+    if counts_any(found.totals) or any(client.ledger_entries(session=session, page_size=1)):
+        return
+    raise aigen.NotFound(f"no call has session {session!r}", reason="NOT_FOUND")
 
 
 def _show(client: aigen.Client, found: aigen.Report, title: str, *, csv: bool, json_text: bool) -> None:

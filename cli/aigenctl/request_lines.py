@@ -9,6 +9,8 @@ from typing import Any
 
 import aigen
 
+from aigenctl.options import SHOWN_CHARACTERS
+
 PROMPT = ("prompt", "messages")
 OPTIONS = tuple(name for name in aigen.CompletionOptions.__annotations__ if name not in ("context_digest", "lane"))
 ALLOWED = (*PROMPT, "request_id", *OPTIONS)
@@ -76,17 +78,41 @@ def _request(line: str, where: str) -> tuple[aigen.CompletionRequest, str]:
         raise BadLineError(f"{where} is no JSON: {error}; allowed: a JSON object") from error
     if not isinstance(values, dict):
         raise BadLineError(f"{where} is {type(values).__name__}; allowed: a JSON object with prompt or messages")
-    unknown = next((key for key in values if key not in ALLOWED), None)
+    _check_lane(values, where)
+    unknown = next((key for key in values if key not in (*ALLOWED, "lane")), None)
     if unknown is not None:
         raise BadLineError(f"{where}: field {unknown!r} is not known; allowed: {', '.join(ALLOWED)}")
     prompts = [values[key] for key in PROMPT if values.get(key) is not None]
     if len(prompts) != 1:
         raise BadLineError(f"{where}: {'both prompt and' if prompts else 'neither prompt nor'} messages; allowed: one of them")
+    _check_prompt(values, where)
     request_id = values.get("request_id") or ""
     if not isinstance(request_id, str):
         raise BadLineError(f"{where}: request_id is {request_id!r}; allowed: a text")
     options = {key: _option(key, values[key], where) for key in OPTIONS if values.get(key) is not None}
     return aigen.CompletionRequest(prompts[0], **options), request_id
+
+
+def _check_lane(values: dict[str, Any], where: str) -> None:
+    """Refuse a lane that a job has not: files that say deferred, as those of an inbox do, are taken."""
+    lane = values.get("lane")
+    if lane not in (None, "deferred"):
+        allowed = "deferred, or none: lines of a job are always deferred"
+        raise BadLineError(f"{where}: lane is {_shown(lane)}; allowed: {allowed}")
+
+
+def _check_prompt(values: dict[str, Any], where: str) -> None:
+    prompt, messages = values.get("prompt"), values.get("messages")
+    if prompt is not None and not isinstance(prompt, str):
+        raise BadLineError(f"{where}: prompt is {_shown(prompt)}; allowed: a text")
+    if messages is not None and not isinstance(messages, list):
+        raise BadLineError(f"{where}: messages is {_shown(messages)}; allowed: a list of objects with role and content")
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it may stand in the file, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 
 
 def _option(key: str, value: Any, where: str) -> Any:

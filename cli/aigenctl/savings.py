@@ -8,6 +8,7 @@ import typer
 
 from aigenctl import connection, render, render_books, render_explanations
 from aigenctl.columns import print_csv
+from aigenctl.figures import NO_CALLS, counts_any
 from aigenctl.machine import as_csv, as_json
 from aigenctl.options import (
     CsvOption,
@@ -19,6 +20,7 @@ from aigenctl.options import (
     SinceOption,
     SocketOption,
     UntilOption,
+    ZoneOption,
     given,
     one_form,
     time_range,
@@ -29,7 +31,6 @@ PeriodOption = Annotated[
     aigen.Period | None, typer.Option("--period", help="Calendar period; without it and --since: all time.", case_sensitive=False)
 ]
 HourOption = Annotated[bool, typer.Option("--hourly", help="One row an hour instead of a day.")]
-ZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
 DoctorOption = Annotated[bool, typer.Option("--doctor", help="Only the prompt-cache doctor: prefix by prefix.")]
 PrefixesOption = Annotated[
     int,
@@ -43,7 +44,7 @@ def savings(
     period: PeriodOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    time_zone: ZoneOption = "",
+    time_zone: ZoneOption = None,
     hourly: HourOption = False,
     session: SessionOption = None,
     provider: ProviderOption = None,
@@ -62,7 +63,7 @@ def savings(
     start_time, end_time = time_range(since, until)
     where = given(session=session, provider=provider, model=model, service=service)
     with connection.daemon(ctx, socket, as_json=json_text) as client:
-        span: dict[str, Any] = {"period": period, "start_time": start_time, "end_time": end_time, "time_zone": time_zone}
+        span: dict[str, Any] = {"period": period, "start_time": start_time, "end_time": end_time, "time_zone": time_zone or ""}
         if doctor:
             _show_doctor(client.diagnose_prompt_cache(**span, prefix_count=prefixes, **where), csv=csv, json_text=json_text)
             return
@@ -77,7 +78,10 @@ def savings(
             typer.echo(as_csv(header, ([row.group[0], *_amounts(row.totals).values()] for row in rows)), nl=False)
         else:
             table = [(row.group[0], list(_amounts(row.totals).values())) for row in rows]
-            render.show(render_books.savings(table, list(_amounts(result.totals).values()), titles=_COLUMNS))
+            if counts_any(result.totals):
+                render.show(render_books.savings(table, list(_amounts(result.totals).values()), titles=_COLUMNS))
+            else:
+                typer.echo(NO_CALLS)
             found = client.diagnose_prompt_cache(**span, prefix_count=prefixes, **where)
             if found.prefixes:
                 render.show(render_explanations.doctor(found))
@@ -96,8 +100,8 @@ _CAUSES = tuple(cause.value for cause in aigen.SavingsCause)
 _COLUMNS = ("cost", "saved", *_CAUSES)
 
 
-def _amounts(totals: aigen.UsageTotals) -> Mapping[str, int]:
-    """Cost, all that was saved, and each cause, in nano-dollars; a cause that played no part is 0."""
+def _amounts(totals: aigen.UsageTotals) -> Mapping[str, int | None]:
+    """Cost, all that was saved, and each cause, in nano-dollars; a cause that played no part is 0, an unknown cost None."""
     by_cause = {item.cause: item.saved_usd_nanos for item in totals.savings}
     causes = {cause.value: by_cause.get(cause, 0) for cause in aigen.SavingsCause}
     return {"cost": totals.cost_usd_nanos, "saved": totals.saved_usd_nanos, **causes}

@@ -25,6 +25,8 @@ from aigenctl.options import (
     SocketOption,
     TaskOption,
     UntilOption,
+    ZoneOption,
+    filled,
     given,
     labels,
     one_form,
@@ -54,8 +56,9 @@ ByOption = Annotated[
     list[aigen.GroupBy] | None,
     typer.Option("--by", help="Group rows by this; repeatable, at most 3. [default: provider]", case_sensitive=False),
 ]
-LabelKeyOption = Annotated[str, typer.Option("--label-key", help="Label to group by; goes with --by label.")]
-TimeZoneOption = Annotated[str, typer.Option("--time-zone", metavar="ZONE", help="IANA zone; by default the daemon's.")]
+LabelKeyOption = Annotated[
+    str | None, typer.Option("--label-key", callback=filled, help="Label to group by; goes with --by label.")
+]
 
 RECENT_ENTRIES = 1_000
 
@@ -70,9 +73,9 @@ def stats(
     period: PeriodOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
-    time_zone: TimeZoneOption = "",
+    time_zone: ZoneOption = None,
     by: ByOption = None,
-    label_key: LabelKeyOption = "",
+    label_key: LabelKeyOption = None,
     session: SessionOption = None,
     provider: ProviderOption = None,
     model: ModelOption = None,
@@ -99,9 +102,9 @@ def stats(
             period=aigen.Period(period.value) if period and period is not Span.SESSION else None,
             start_time=start_time,
             end_time=end_time,
-            time_zone=time_zone,
+            time_zone=time_zone or "",
             group_by=group_by,
-            label_key=label_key,
+            label_key=label_key or "",
             **where,
             **given(labels=labels(label)),
         )
@@ -111,7 +114,7 @@ def stats(
             typer.echo(as_csv([*group_by, *_CSV_SUMS], (_line(row) for row in result.rows)), nl=False, color=True)
         else:
             shown = period.value if period else "range" if since or until else "all time"
-            titles = [label_key if name == aigen.GroupBy.LABEL else name.value for name in group_by]
+            titles = [label_key or name.value if name == aigen.GroupBy.LABEL else name.value for name in group_by]
             filters = where | given(label=", ".join(label) if label else None)
             render.show(render.stats(result, period=shown, by=titles, filters=filters))
 
@@ -156,5 +159,5 @@ def _line(row: aigen.StatsRow) -> list[object]:
     counts = [getattr(totals, f"{name}_count") for name in _COUNTS]
     tokens = [getattr(totals.usage, name) for name in _TOKENS]
     amounts = [getattr(totals, name) for name in _AMOUNTS]
-    dollars = [exact_usd(totals.cost_usd_nanos), exact_usd(totals.saved_usd_nanos)]
+    dollars = [None if nanos is None else exact_usd(nanos) for nanos in (totals.cost_usd_nanos, totals.saved_usd_nanos)]
     return [*row.group, *counts, *tokens, *amounts, *dollars, *(getattr(totals, name) for name in _SHARES)]

@@ -1,7 +1,7 @@
 """`aigenctl stats watch`: what is happening, as it happens."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from math import inf
@@ -14,11 +14,13 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from aigenctl import connection, render
+from aigenctl.budget_windows import more, of_status
 from aigenctl.figures import NONE, UNKNOWN, count, duration, moment, share, usd
 from aigenctl.machine import as_json_line
 from aigenctl.options import JsonOption, SocketOption, real, whole
 
 SHOWN_CALLS = 12
+SHOWN_WINDOWS = 4  # of one budget: the view must fit on a screen
 BAR = 24  # characters
 IntervalOption = Annotated[
     float, typer.Option("--interval", parser=real("0.2 to 60 seconds", low=0.2, high=60), metavar="SECONDS", help="Between views.")
@@ -58,8 +60,18 @@ def _show(views: Iterator[UsageView]) -> None:
     console = Console(highlight=False)
     with Live(console=console, auto_refresh=False, transient=console.is_terminal) as live:
         for view in views:
-            calls.extend(view.calls)
+            keep(calls, view.calls)
             live.update(panel(view, list(calls)), refresh=True)
+
+
+def keep(calls: deque[WatchedCall], ended: Iterable[WatchedCall]) -> None:
+    """Add calls that have ended; a correction takes the place of the call that it corrects."""
+    for call in ended:
+        known = [index for index, old in enumerate(calls) if old.ledger_entry_id and old.ledger_entry_id == call.ledger_entry_id]
+        if known:
+            calls[known[0]] = call
+        else:
+            calls.append(call)
 
 
 def panel(view: UsageView, calls: list[WatchedCall]) -> RenderableType:
@@ -71,7 +83,10 @@ def panel(view: UsageView, calls: list[WatchedCall]) -> RenderableType:
         ("Spend a minute", ", ".join(usd(minute.spent_usd_nanos) for minute in view.minutes[-5:])),
         ("Hit rate", f"{share(free, paid + free)} of the calls of this minute and the last"),
         ("Queue", f"{count(view.in_flight_count)} in flight, {count(view.queued_count)} queued"),
-        *((f"Budget {budget.name}", bar(budget)) for budget in view.budgets),
+        *(
+            (f"Budget {name}", more(hidden, name)) if budget is None else (f"Budget {budget.name}", bar(budget))
+            for name, budget, hidden in of_status(view.budgets, most=SHOWN_WINDOWS)
+        ),
     ]
     columns = [render.Column(title) for title in ("Time", "Outcome", "Provider", "Model", "Service", "Session")]
     columns += [render.Column(title, right=True) for title in ("Cost", "Took")]
@@ -85,7 +100,9 @@ def bar(budget: aigen.BudgetStatus) -> str:
     spent = min(BAR, budget.spent_usd_nanos * BAR // limit)
     held = min(BAR, -(-(budget.spent_usd_nanos + budget.reserved_usd_nanos) * BAR // limit)) - spent
     drawn = "█" * spent + "▒" * held + "░" * (BAR - spent - held)
-    return f"{drawn} {usd(budget.spent_usd_nanos)} of {usd(budget.limit_usd_nanos)} in {budget.window}"
+    return (
+        f"{drawn} {usd(budget.spent_usd_nanos, beside=budget.limit_usd_nanos)} of {usd(budget.limit_usd_nanos)} in {budget.window}"
+    )
 
 
 def _row(call: WatchedCall) -> list[str]:
@@ -94,7 +111,7 @@ def _row(call: WatchedCall) -> list[str]:
     took = NONE if call.total_us is None else duration(call.total_us)
     return [
         moment(call.time),
-        outcome.upper(),
+        f"{outcome.upper()}{' (corrected)' if call.corrected else ''}",
         call.provider,
         call.model,
         call.service,

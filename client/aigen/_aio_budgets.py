@@ -27,14 +27,15 @@ class AsyncBudgets(AsyncTransport):
         downgrade_at_percent: int = 0,
         timeout: float | None = None,
     ) -> Budget:
-        """Make a budget, or replace the one of that name, and return what was stored.
+        """Make a budget, or replace the one of that name, and return what was stored; it counts calls from now on.
 
         Args:
             name: 1 to 64 letters, digits, ".", "_" or "-"; not that of a budget of the daemon's settings.
             period: "daily", "weekly", "monthly" or "session".
             limit_usd: Limit in dollars, as Decimal, text or whole number.
             action: "warn", "refuse", "pause" or "downgrade".
-            selector: Calls it counts, by service, session, agent, provider, model, phase, task or "label:<key>"; None: all.
+            selector: Calls it counts, by service, session, agent, provider, model, phase, task or "label:<key>"; None: all. A
+                model is named by id or alias, at whatever provider, or as "provider/model".
             each: Selector key for each of whose values the limit holds by itself.
             require_known_prices: Refuse calls whose price is unknown.
             downgrade_to: Model that calls are sent to; goes with "downgrade".

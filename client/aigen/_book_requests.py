@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from aigen._queries import STATES, fill, fill_filter, fill_range, named, numbers
+from aigen._queries import STATES, fill, fill_filter, fill_range, fill_words, named
 from aigen._requests import serialize
 from aigen.reports import AttemptState
 from aigen.results import TokenUsage
@@ -23,8 +23,7 @@ def export_bytes(
     """Return the serialized ExportLedgerRequest."""
     message = usage_pb2.ExportLedgerRequest()
     fill_range(message, start_time, end_time)
-    with named("states"):
-        message.states.extend(numbers(states, STATES))
+    fill_words(message.states, "states", states, STATES)
     fill_filter(message.filter, where)
     return serialize(message)
 
@@ -86,6 +85,7 @@ def price_page(**fields: Any) -> model_pb2.ListPricesRequest:
 def _fill_usage(message: message_pb2.TokenUsage, usage: TokenUsage) -> None:
     message.SetInParent()
     for name in _USAGE:
-        value = getattr(usage, name)
+        with named("usage", usage):
+            value = getattr(usage, name)
         with named(f"usage.{name}", value):
             fill(message, {name: value})

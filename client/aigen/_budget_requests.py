@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from aigen._fields import NOT_TAKEN, number_of, refused, set_field, words
+from aigen._fields import NOT_TAKEN, number_of, refused, set_field, shown, words
 from aigen._requests import serialize
 from aigen.budgets import BudgetAction, BudgetPeriod
 from aigen.errors import InvalidRequest, invalid
@@ -12,6 +12,8 @@ from aigen.v1 import budget_pb2
 
 _PERIODS = words(budget_pb2.BudgetPeriod, "BUDGET_PERIOD_")
 _ACTIONS = words(budget_pb2.BudgetAction, "BUDGET_ACTION_")
+MOST_USD = Decimal("999999999.999999999")
+_ALLOWED = f"0 to {MOST_USD:,} dollars as Decimal, text or whole number, with at most 9 decimals"
 
 
 def set_bytes(
@@ -47,22 +49,20 @@ def set_bytes(
 
 
 def nanos(amount: Decimal | str | int) -> int:
-    """Return dollars as nano-dollars; a float is refused, because it is seldom the amount that was written.
+    """Return the limit's dollars as nano-dollars; a float is refused, because it is seldom the amount that was written.
 
     Example:
         >>> nanos("0.15")
         150000000
     """
-    allowed = "dollars as Decimal, text or whole number, with at most 9 decimals"
-    if isinstance(amount, bool | float):
-        raise invalid("limit_usd", repr(amount), allowed)
     try:
-        scaled = Decimal(amount) * 1_000_000_000
-        if scaled == scaled.to_integral_value():
-            return int(scaled)
-    except (InvalidOperation, ValueError, TypeError, OverflowError):
-        pass
-    raise invalid("limit_usd", repr(amount), allowed)
+        dollars = Decimal("NaN") if isinstance(amount, bool | float) else Decimal(amount)
+    except (InvalidOperation, ValueError, TypeError):
+        dollars = Decimal("NaN")
+    # Compared before it is scaled: an exponent may be far beyond what arithmetic and `int` take.
+    if not dollars.is_finite() or not 0 <= dollars <= MOST_USD or dollars != round(dollars, 9):
+        raise invalid("limit_usd", shown(amount), _ALLOWED)
+    return int(round(dollars, 9).scaleb(9))
 
 
 def page(*, page_size: int) -> budget_pb2.ListBudgetsRequest:

@@ -244,12 +244,14 @@ def _cost_estimate(message: completion_pb2.CostEstimate) -> results.CostEstimate
 def totals(message: usage_pb2.UsageTotals) -> reports.UsageTotals:
     outcomes = same(message, "call_count hit_count miss_count coalesced_count bypass_count refresh_count replay_count")
     ends = same(message, "unknown_count released_count unpriced_count")
-    costs = same(message, "cost_usd_nanos estimated_cost_usd_nanos unknown_cost_usd_nanos")
+    costs = same(message, "estimated_cost_usd_nanos unknown_cost_usd_nanos")
+    unpriced = message.unpriced_count and not message.cost_usd_nanos  # unknown is never 0
     latency = reports.LatencyPercentiles(**same(message.latency, "p50_us p90_us p99_us")) if message.HasField("latency") else None
     return reports.UsageTotals(
         **outcomes,
         **ends,
         **costs,
+        cost_usd_nanos=None if unpriced else message.cost_usd_nanos,
         usage=token_usage(message.usage),
         savings=savings(message.savings),
         latency=latency,

@@ -35,7 +35,7 @@ def diagnose_bytes(
 ) -> bytes:
     """Return the serialized DiagnosePromptCacheRequest."""
     message = usage_pb2.DiagnosePromptCacheRequest()
-    with named("period"):
+    with named("period", period):
         if period is not None:
             message.period = number_of(period, PERIODS)
     fill(message, {"time_zone": time_zone, "prefix_count": prefix_count})

@@ -1,8 +1,10 @@
 """Protobuf messages → the frozen values of `live.py`; the rest is `_convert.py`."""
 
-from datetime import UTC, timedelta
+from datetime import UTC
 
 from aigen import _convert, live, reports, results
+from aigen._fields import set_duration
+from aigen._queries import named
 from aigen.v1 import completion_pb2, message_pb2, usage_pb2
 
 _OUTCOME = _convert.table(completion_pb2.CacheOutcome, "CACHE_OUTCOME_", results.CacheOutcome)
@@ -13,7 +15,8 @@ def watch_bytes(interval: float | None) -> bytes:
     """Return the request for a live view."""
     message = usage_pb2.WatchUsageRequest()
     if interval is not None:
-        message.interval.FromTimedelta(timedelta(seconds=interval))
+        with named("interval", interval):
+            set_duration(message.interval, interval)
     return message.SerializeToString()
 
 
@@ -40,7 +43,7 @@ def _minute(message: usage_pb2.UsageMinute) -> live.UsageMinute:
 def _call(message: usage_pb2.WatchedCall) -> live.WatchedCall:
     return live.WatchedCall(
         time=message.time.ToDatetime(tzinfo=UTC),
-        **_convert.same(message, "provider model service session"),
+        **_convert.same(message, "provider model service session ledger_entry_id corrected"),
         cache_outcome=_OUTCOME.get(message.cache_outcome),
         state=_STATE.get(message.state),
         cost_usd_nanos=message.cost_usd_nanos if message.HasField("cost_usd_nanos") else None,

@@ -5,10 +5,12 @@ Protobuf refuses a wrong value without a field, or with one that the caller neve
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from aigen.errors import InvalidRequest, invalid
@@ -22,6 +24,8 @@ class WrongValue(ValueError):  # noqa: N818 - says what is allowed, and becomes 
     """A value that a field can't hold; its text says what is allowed."""
 
 
+_SHOWN_BITS = 10_000  # of a whole number; Python refuses to write out much longer ones
+
 _TAKES: Mapping[int, str] = {
     FieldDescriptor.TYPE_DOUBLE: "a number",
     FieldDescriptor.TYPE_INT32: f"a whole number from {-(2**31)} to {2**31 - 1}",
@@ -32,6 +36,20 @@ _TAKES: Mapping[int, str] = {
 }
 
 
+_OBJECTS: Mapping[str, str] = {  # fields that are more than one value, and what protobuf says of them helps nobody
+    "phase": "text or a whole number",
+    "stop_sequences": "a list of texts",
+    "fallback_models": "a list of texts",
+    "tools": "a list of Tool",
+    "tool_choice": "a ToolChoice, or its mode",
+    "response_format": "a ResponseFormat, or its type",
+    "prompt_caching": "a PromptCaching",
+    "labels": "a mapping of texts to texts",
+    "selector": "a mapping of texts to texts",
+    "usage": "a TokenUsage",
+}
+
+
 def words(enum: Any, prefix: str) -> Words:
     """Return the numbers of a protobuf enum by our lower-case words; its unspecified value has none."""
     return {name.removeprefix(prefix).lower(): number for name, number in enum.items() if number}
@@ -39,9 +57,18 @@ def words(enum: Any, prefix: str) -> Words:
 
 def set_timestamp(target: Timestamp, value: datetime) -> None:
     """Write a moment; one without a time zone is refused, because it would be read differently elsewhere."""
-    if value.tzinfo is None:
-        raise WrongValue("a moment with its time zone")
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise WrongValue("a datetime with its time zone")
     target.FromDatetime(value)
+
+
+def set_duration(target: Duration, value: timedelta | float) -> None:
+    """Write a length of time."""
+    try:
+        target.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    except NOT_TAKEN:
+        raise WrongValue("seconds as a number, or a timedelta") from None
+    target.SetInParent()
 
 
 def json_text(value: Mapping[str, Any] | str) -> str:
@@ -108,10 +135,14 @@ def refused(name: str, value: Any, error: Exception) -> InvalidRequest:
     """Return the refusal of a field that protobuf would not take."""
     if isinstance(error, UnicodeEncodeError):
         return invalid(name, f"not valid Unicode at position {error.start}", "text without lone surrogates")
-    return invalid(name, _shown(value), str(error) if isinstance(error, WrongValue) else f"a value of the field's type ({error})")
+    allowed = str(error) if isinstance(error, WrongValue) else _OBJECTS.get(name, f"a value of the field's type ({error})")
+    return invalid(name, shown(value), allowed)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as a refusal repeats it; long ones are cut, and of whole objects only the type is told."""
     if value is None:
         return "not taken"
-    return f"{value!r:.60}" if isinstance(value, str | int | float | bytes) else f"of type {type(value).__name__}"
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS:
+        return f"a whole number of {value.bit_length():,} bits"
+    return f"{value!r:.60}" if isinstance(value, str | int | float | bytes | Decimal) else f"of type {type(value).__name__}"

@@ -28,7 +28,7 @@ class Jobs(Transport):
 
         Args:
             requests: 1 to 10,000 prompts, conversations or `CompletionRequest`, whose options win over those given here.
-            job_id: Id of the job, under which it is made at most once; None: a new UUID.
+            job_id: Id of the job, under which it is made at most once, whatever its `complete_by`; None: a new UUID.
             request_ids: Under which id each request is made; None or an empty one: `<job id>/<position>`.
             allow_repeat: Allows second paid calls where the first outcome is unknown.
             timeout: Patience of this call in seconds; None: the client's.
@@ -36,7 +36,7 @@ class Jobs(Transport):
                 `complete_by` is nearer than batch jobs promise are sent at once, at the ordinary price.
 
         Raises:
-            InvalidRequest: A request can't be made; the error names it, and nothing was begun.
+            InvalidRequest: A request can't be made, or the id stands for another job; the error names it, and nothing was begun.
         """
         context = self._context(requests, options)
         payload = _convert_jobs.create_bytes(requests, options, context, self._service, request_ids=request_ids)

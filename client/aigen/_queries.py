@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from google.protobuf.duration_pb2 import Duration
-
-from aigen._fields import NOT_TAKEN, number_of, refused, set_field, set_timestamp, words
+from aigen._fields import NOT_TAKEN, WrongValue, number_of, refused, set_duration, set_field, set_timestamp, words
 from aigen._requests import serialize
 from aigen.catalog import Capability, ModelTier
 from aigen.errors import InvalidRequest, invalid
@@ -73,13 +71,12 @@ def stats_bytes(
 ) -> bytes:
     """Return the serialized GetStatsRequest."""
     message = usage_pb2.GetStatsRequest()
-    with named("period"):
+    with named("period", period):
         if period is not None:
             message.period = number_of(period, PERIODS)
     fill_range(message, start_time, end_time)
     fill(message, {"time_zone": time_zone, "label_key": label_key})
-    with named("group_by"):
-        message.group_by.extend(numbers(group_by, _GROUPS))
+    fill_words(message.group_by, "group_by", group_by, _GROUPS)
     fill_filter(message.filter, where)
     return serialize(message)
 
@@ -96,8 +93,7 @@ def ledger_page(
     """Return the request for the first page of ledger entries."""
     message = usage_pb2.ListLedgerEntriesRequest()
     fill_range(message, start_time, end_time)
-    with named("states"):
-        message.states.extend(numbers(states, STATES))
+    fill_words(message.states, "states", states, STATES)
     fill(message, {"request_id": request_id, "page_size": page_size})
     fill_filter(message.filter, where)
     return message
@@ -124,10 +120,10 @@ def model_page(
     """Return the request for the first page of models."""
     message = model_pb2.ListModelsRequest()
     fill(message, {"provider": provider, "page_size": page_size})
-    with named("tier"):
+    with named("tier", tier):
         if tier is not None:
             message.tier = number_of(tier, _TIERS)
-    with named("capability"):
+    with named("capability", capability):
         if capability is not None:
             message.capability = number_of(capability, _CAPABILITIES)
     return message
@@ -163,7 +159,11 @@ def clear_bytes(*, validate_only: bool, where: Mapping[str, Any]) -> bytes:
 def entry_bytes(key: str | bytes) -> bytes:
     """Return the serialized GetCacheEntryRequest of a key, in hexadecimal or raw."""
     with named("key", key):
-        return serialize(cache_pb2.GetCacheEntryRequest(key=bytes.fromhex(key) if isinstance(key, str) else key))
+        try:
+            message = cache_pb2.GetCacheEntryRequest(key=bytes.fromhex(key) if isinstance(key, str) else key)
+        except NOT_TAKEN:
+            raise WrongValue("bytes, or text of hexadecimal digits") from None
+        return serialize(message)
 
 
 def model_bytes(name: str) -> bytes:
@@ -185,13 +185,8 @@ def drain_bytes(wait: timedelta | float | None) -> bytes:
     message = daemon_pb2.DrainRequest()
     if wait is not None:
         with named("wait", wait):
-            _set_duration(message.timeout, wait)
+            set_duration(message.timeout, wait)
     return serialize(message)
-
-
-def _set_duration(target: Duration, value: timedelta | float) -> None:
-    target.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
-    target.SetInParent()
 
 
 def fill_range(message: Any, start_time: datetime | None, end_time: datetime | None, **others: datetime | None) -> None:
@@ -209,9 +204,12 @@ def fill(message: Any, values: Mapping[str, Any]) -> None:
             set_field(message, name, value)
 
 
-def numbers(values: Sequence[str], known: Mapping[str, int]) -> list[Any]:
-    """Return the numbers of words; one word alone counts as a list of one."""
-    return [number_of(value, known) for value in ((values,) if isinstance(values, str) else values)]
+def fill_words(target: Any, name: str, values: Sequence[str], known: Mapping[str, int]) -> None:
+    """Write a list of words; one word alone counts as a list of one, and one that is not known is refused by its name."""
+    with named(name, values):
+        for value in (values,) if isinstance(values, str) else values:
+            with named(name, value):
+                target.append(number_of(value, known))
 
 
 def fill_filter(message: Any, where: Mapping[str, Any]) -> None:
@@ -230,7 +228,7 @@ def fill_filter(message: Any, where: Mapping[str, Any]) -> None:
 _FILTERS: Mapping[str, Callable[[Any, Any], None]] = {
     "labels": lambda message, value: message.labels.update(value or {}),
     "phase": lambda message, value: setattr(message, "phase", "" if value is None else str(value)),
-    "older_than": lambda message, value: None if value is None else _set_duration(message.older_than, value),
+    "older_than": lambda message, value: None if value is None else set_duration(message.older_than, value),
 }
 
 

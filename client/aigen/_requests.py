@@ -22,6 +22,7 @@ from aigen._fields import (
     json_text,
     number_of,
     refused,
+    set_duration,
     set_field,
     set_timestamp,
     words,
@@ -268,7 +269,7 @@ def _set_phase(message: completion_pb2.CompleteRequest, value: str | int) -> Non
 
 
 def _set_ttl(message: completion_pb2.CompleteRequest, value: timedelta | float) -> None:
-    message.ttl.FromTimedelta(value if isinstance(value, timedelta) else timedelta(seconds=value))
+    set_duration(message.ttl, value)
 
 
 def _set_complete_by(message: completion_pb2.CompleteRequest, value: datetime) -> None:

@@ -70,7 +70,7 @@ class BudgetWindow:
     """One budget in one running window."""
 
     budget: str
-    key: str  # the value that it holds for; empty: all
+    key: str  # the value that it holds for; empty: all, or calls that carry none
     window: str
     action: BudgetAction | None
     limit_usd_nanos: int

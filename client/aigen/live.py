@@ -19,7 +19,7 @@ class UsageMinute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchedCall:
-    """One call that has ended."""
+    """One call that has ended, or the correction of one told before whose outcome was unknown."""
 
     time: datetime
     provider: str
@@ -30,6 +30,8 @@ class WatchedCall:
     state: AttemptState | None  # None: it was answered without paying
     cost_usd_nanos: int | None  # nano-dollars; None: not known
     total_us: int | None  # microseconds in the daemon; None: not known
+    ledger_entry_id: str = ""  # of its charge, the same in a correction; empty: it was answered without paying
+    corrected: bool = False  # it replaces what was told under this entry before, and is no further call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import ClassVar
 
 from aigen.catalog import Capability, ModelTier
 from aigen.results import CacheOutcome, Completion, CostBasis, SavingsCause, TokenUsage, usd
@@ -96,7 +97,7 @@ class UsageTotals:
     released_count: int  # attempts that ended without a charge
     unpriced_count: int  # settled calls without a known price; in no sum
     usage: TokenUsage  # paid tokens
-    cost_usd_nanos: int  # settled, in nano-dollars
+    cost_usd_nanos: int | None  # settled, in nano-dollars; None: no price is known of any of it, which `unpriced_count` counts
     estimated_cost_usd_nanos: int  # part of the settled cost that was estimated, in nano-dollars
     unknown_cost_usd_nanos: int  # bounds of attempts with unknown outcome, in nano-dollars; not in the settled cost
     savings: tuple[Savings, ...]
@@ -104,8 +105,8 @@ class UsageTotals:
     mean_hit_latency_us: float | None  # microseconds; None: no hit
 
     @property
-    def cost_usd(self) -> Decimal:
-        """Settled cost in dollars."""
+    def cost_usd(self) -> Decimal | None:
+        """Settled cost in dollars, without calls of which no price is known; None where that is all of them."""
         return usd(self.cost_usd_nanos)
 
     @property
@@ -116,7 +117,7 @@ class UsageTotals:
     @property
     def unknown_share(self) -> float | None:
         """Bounds of unknown outcomes as a part of all that may have been spent, 0 to 1; None where that is nothing."""
-        most = self.cost_usd_nanos + self.unknown_cost_usd_nanos
+        most = (self.cost_usd_nanos or 0) + self.unknown_cost_usd_nanos
         return self.unknown_cost_usd_nanos / most if most else None
 
     @property
@@ -243,16 +244,24 @@ class ClearedCache:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """Rates in nano-dollars a token; None: not known."""
+    """Rates of token buckets in nano-dollars a token, as the ledger counts; None: not known."""
+
+    BUCKETS: ClassVar[tuple[str, ...]] = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 
     price_entry_id: str
-    input: Decimal | None
-    output: Decimal | None
-    cache_read: Decimal | None
-    cache_write_5m: Decimal | None
-    cache_write_1h: Decimal | None
+    input: Decimal | None  # nano-dollars a token; 150 is 0.15 USD for 1,000,000 tokens
+    output: Decimal | None  # nano-dollars a token
+    cache_read: Decimal | None  # nano-dollars a token
+    cache_write_5m: Decimal | None  # nano-dollars a token
+    cache_write_1h: Decimal | None  # nano-dollars a token
     source: str
     checked_on: str  # YYYY-MM-DD; empty: not known
+
+    @property
+    def usd_per_million(self) -> Mapping[str, Decimal | None]:
+        """The same rates by bucket in dollars for 1,000,000 tokens, as providers publish them."""
+        rates = {bucket: getattr(self, bucket) for bucket in self.BUCKETS}
+        return {bucket: None if rate is None else rate / 1_000 for bucket, rate in rates.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_EXTRA_MISSING = 2
 EXIT_USAGE = 64  # EX_USAGE
+_MISSING = "{} is missing, which the extra daemon brings: pip install '.[daemon]' in a checkout of aigen, or 'WHEEL[daemon]'"
 _OVERRIDES = {"socket": "AIGEND_SOCKET", "state_directory": "AIGEND_STATE_DIRECTORY", "cache_directory": "AIGEND_CACHE_DIRECTORY"}
 
 
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     except ModuleNotFoundError as error:
         if (error.name or "aigend").partition(".")[0] == "aigend":
             raise
-        return _fail(f"aigend needs its extra, {error.name} is missing: pip install 'aigen[daemon]'", EXIT_EXTRA_MISSING)
+        return _fail(_MISSING.format(error.name), EXIT_EXTRA_MISSING)
     except Exception as error:
         code = getattr(error, "exit_code", None)  # refusals say what a process that meets them ends with
         if code is None:
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         ("state-directory", "directory of the ledger"),
         ("cache-directory", "directory of the cache"),
     ):
-        serve.add_argument(f"--{name}", metavar="PATH", type=_absolute, help=f"{what}, instead of what the settings say")
+        _add_place(serve, name, what)
     ledger = commands.add_parser("ledger", help="examine, copy, restore or set aside the ledger").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         copying = ledger.add_parser(name, help=what)
         copying.add_argument("path", metavar="PATH", type=_path, help="the copy")
         _add_config(copying)
+    for action in ledger.choices.values():
+        _add_place(action, "state-directory", "directory of the ledger")
     config = commands.add_parser("config", help="print or check settings").add_subparsers(
         dest="action", required=True, metavar="ACTION"
     )
@@ -96,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings file; without it $AIGEND_CONFIG or the usual place")
+
+
+def _add_place(parser: argparse.ArgumentParser, name: str, what: str) -> None:
+    parser.add_argument(f"--{name}", metavar="PATH", type=_absolute, help=f"{what}, instead of what the settings say")
 
 
 def _absolute(text: str) -> str:
@@ -130,8 +137,8 @@ def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if options.command == "ledger":
         return _ledger(options, loaded)
     if options.action == "check":
-        import_module("aigend.assembly").check(loaded, environ)
-        for warning in loaded.warnings:
+        clock = import_module("aigend.clock").SystemClock()
+        for warning in import_module("aigend.config_check").check(loaded, environ, clock=clock):
             sys.stderr.write(f"aigend: warning: {warning}\n")
         return _print(f"{loaded.path or 'no settings file; defaults and variables'}: ok\n")
     return _print(_json(loaded) if options.json else _table(loaded))

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
 from aigend.cache.manager import CacheManager
@@ -25,7 +26,7 @@ from aigend.completion.prompt_cache.plans import PromptPlans
 from aigend.completion.sharing import Sharing
 from aigend.completion.snapshot import Snapshot
 from aigend.completion.watch import Watch
-from aigend.config import InboxSettings, LoadedSettings, ProviderSettings, with_environment
+from aigend.config import InboxSettings, LoadedSettings, ProviderSettings, SettingsError, with_environment
 from aigend.ledger.alerts.events import AlertEvents
 from aigend.ledger.alerts.webhooks import Webhooks
 from aigend.ledger.batch_desk import BatchDesk
@@ -42,6 +43,7 @@ from aigend.routing.health import Health
 from aigend.routing.latency import Latencies
 from aigend.routing.policy import build_policies, check_downgrades
 from aigend.routing.router import Router
+from aigend.routing.selecting import Selectors, check_selectors
 from aigend.routing.strategy import LatencyOf
 from aigend.rpc.answer_codec import WireCodec
 from aigend.rpc.batch_job import BatchJobServicer
@@ -108,7 +110,7 @@ def assemble(
         settings.limits, providers=snapshot.providers, adaptive=settings.features.adaptive_concurrency, clock=clock
     )
     providers = ProviderRegistry(snapshot.providers, answer_bytes=settings.limits.answer_bytes)
-    ledger = _ledger(loaded, clock=clock, on_fault=on_fault)
+    ledger = _ledger(loaded, snapshot, clock=clock, on_fault=on_fault)
     cache = _cache(loaded, codec=codec, clock=clock)
     latencies, retries, watch = Latencies(clock=clock), RetryBudget(clock=clock), Watch(meter=meter, tracer=tracer)
     failpoints = Failpoints(environ.get("AIGEND_FAILPOINT", "") if environ.get("AIGEND_TEST") == "1" else "")
@@ -161,15 +163,15 @@ def _webhooks(loaded: LoadedSettings, ledger: Ledger, tracer: Tracer, *, clock: 
     return webhooks
 
 
-def _ledger(loaded: LoadedSettings, *, clock: Clock, on_fault: Callable[[str], None]) -> Ledger:
+def _ledger(loaded: LoadedSettings, snapshot: Snapshot, *, clock: Clock, on_fault: Callable[[str], None]) -> Ledger:
     ledger = Ledger(
         path=loaded.places.state_directory / "ledger.db",
         clock=clock,
         settings=loaded.settings.ledger,
-        budgets=budget_book(loaded),
+        budgets=budget_book(loaded, snapshot),
         on_fault=on_fault,
     )
-    use_budgets(ledger, loaded)
+    use_budgets(ledger, loaded, snapshot)
     return ledger
 
 
@@ -276,18 +278,34 @@ def _intake(engine: CompletionEngine, *, clock: Clock) -> "Intake | None":
     )
 
 
-def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], published: PublishedPrices) -> Snapshot:
+def make_snapshot(
+    loaded: LoadedSettings, *, environ: Mapping[str, str], published: PublishedPrices, today: date | None = None
+) -> Snapshot:
     """Return what is in force with these settings.
 
+    Args:
+        loaded: The settings.
+        environ: Where providers' usual variables are looked up.
+        published: Prices for what the price file does not name.
+        today: The day that it is, in UTC; None: nothing of the price file is held against it.
+
     Raises:
-        SettingsError: A model, an agent or the price file can't be used.
+        SettingsError: A model, an agent or the price file can't be used; it says where that stands.
     """
+    try:
+        return _snapshot(loaded, environ=environ, published=published, today=today)
+    except SettingsError as error:
+        raise loaded.placed(error) from error
+
+
+def _snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], published: PublishedPrices, today: date | None) -> Snapshot:
     providers = configured_providers(loaded, environ)
     catalog = build_catalog(loaded.settings, configured=tuple(providers))
     check_downgrades(loaded.settings, catalog)
+    check_selectors(loaded.settings, Selectors(catalog, providers=(*providers, *loaded.settings.providers)))
     priced_as = {name: own.price_provider for name, own in providers.items() if own.price_provider}
     prices = PriceCatalog(
-        user=read_prices(loaded.settings.prices.file) if loaded.settings.prices.file else None,
+        user=read_prices(loaded.settings.prices.file, today=today) if loaded.settings.prices.file else None,
         published=published,
         agent_models={agent: (priced_as.get(model.provider, model.provider), model.id) for agent, model in catalog.agents.items()},
         warn_after_days=loaded.settings.prices.warn_after_days,
@@ -300,15 +318,6 @@ def make_snapshot(loaded: LoadedSettings, *, environ: Mapping[str, str], publish
         providers=providers,
         price_providers=priced_as,
     )
-
-
-def check(loaded: LoadedSettings, environ: Mapping[str, str]) -> None:
-    """Build what settings alone decide, and let go of it.
-
-    Raises:
-        SettingsError: A model, an agent or the price file can't be used.
-    """
-    make_snapshot(loaded, environ=environ, published=PublishedPrices())
 
 
 def price_refresher(parts: Parts, published: PublishedPrices, *, clock: Clock) -> PriceRefresher:
@@ -360,14 +369,15 @@ def configured_providers(loaded: LoadedSettings, environ: Mapping[str, str]) -> 
     return with_environment(loaded.settings.providers, environ)
 
 
-def budget_book(loaded: LoadedSettings) -> BudgetBook:
+def budget_book(loaded: LoadedSettings, snapshot: Snapshot) -> BudgetBook:
     """Return the budgets in force; none where the feature is switched off."""
     settings = loaded.settings
     limits = settings.budgets if settings.features.budgets else ()
-    return BudgetBook(limits, time_zone=settings.time_zone, week_start=settings.week_start)
+    meaning = snapshot.selectors.meaning
+    return BudgetBook(limits, time_zone=settings.time_zone, week_start=settings.week_start, meaning=meaning)
 
 
-def use_budgets(ledger: Ledger, loaded: LoadedSettings) -> None:
+def use_budgets(ledger: Ledger, loaded: LoadedSettings, snapshot: Snapshot) -> None:
     """Put the budgets of settings in force, beside those that were set."""
     origin = f"the settings file {loaded.path}" if loaded.path else "the environment"
-    ledger.budgets.use(budget_book(loaded), enabled=loaded.settings.features.budgets, origin=origin)
+    ledger.budgets.use(budget_book(loaded, snapshot), enabled=loaded.settings.features.budgets, origin=origin)

@@ -123,13 +123,10 @@ def _archive(path: Path, loaded: LoadedSettings, wish: Wish, *, clock: Clock, sa
 
         directory = archive_directory(loaded.settings.ledger, path.parent)
         archiver = Archiver(path=path, directory=directory, write=write, clock=clock)
-        if wish.dry_run:
-            for month in asyncio.run(archiver.plan(wish.before)):
-                stays = f", {month.staying_count} of unknown outcome stay" if month.staying_count else ""
-                say(f"{month.month}: {month.attempt_count} attempts, {usd(month.cost_nanos)} USD{stays}")
-            return EXIT_OK
-        for archive in asyncio.run(archiver.run(wish.before)):
-            say(f"{archive.month}: {archive.attempt_count} attempts, {usd(archive.cost_nanos)} USD in {archive.file}")
+        lines = _planned(archiver, wish.before) if wish.dry_run else _archived(archiver, wish.before)
+        nothing = f"nothing {'would be' if wish.dry_run else 'is'} archived: no month before {wish.before} has charges that can go"
+        for line in lines or [nothing]:
+            say(line)
         return EXIT_OK
     except ArchiveDamaged as error:
         say(str(error))
@@ -138,6 +135,21 @@ def _archive(path: Path, loaded: LoadedSettings, wish: Wish, *, clock: Clock, sa
         raise StorageRefused(f"--{error.text}", path=path, exit_code=EXIT_USAGE) from error
     finally:
         connection.close()
+
+
+def _planned(archiver: Archiver, before: str) -> list[str]:
+    lines = []
+    for month in asyncio.run(archiver.plan(before)):
+        stays = f", {month.staying_count} of unknown outcome stay" if month.staying_count else ""
+        lines.append(f"{month.month}: {month.attempt_count} attempts, {usd(month.cost_nanos)} USD would be archived{stays}")
+    return lines
+
+
+def _archived(archiver: Archiver, before: str) -> list[str]:
+    return [
+        f"{archive.month}: {archive.attempt_count} attempts, {usd(archive.cost_nanos)} USD archived in {archive.file}"
+        for archive in asyncio.run(archiver.run(before))
+    ]
 
 
 def _archive_findings(path: Path) -> tuple[str, ...]:

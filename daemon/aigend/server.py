@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import structlog
 import uvloop
 
 from aigend.assembly import assemble, make_listener, make_snapshot, price_refresher, retention, use_budgets
-from aigend.clock import Clock, SystemClock
+from aigend.clock import Clock, SystemClock, utc_day
 from aigend.completion.snapshot import Snapshot
 from aigend.config import FlatSetting, LoadedSettings, SettingsError, load_settings
 from aigend.config.reloading import reloaded
@@ -112,7 +113,7 @@ class Daemon:
         self._manager = ServiceManager(environ, clock=clock)
         self._published = PublishedPrices()
         self._faults: dict[str, None] = {}  # each once, the latest last
-        snapshot = make_snapshot(loaded, environ=environ, published=self._published)
+        snapshot = self._snapshot(loaded)
         self._parts = assemble(loaded, snapshot, environ=environ, clock=clock, on_fault=self._note_fault)
         self._refresher = price_refresher(self._parts, self._published, clock=clock)
         self._listener = make_listener(self._parts, self, refresher=self._refresher, clock=clock)
@@ -152,6 +153,7 @@ class Daemon:
         self._begin(retention(self._parts, clock=self._clock).keep())
         self._begin(self._parts.learned.keep())
         _settle_memory()
+        _tell_warnings(self._loaded, self._idle_budgets())
         self._manager.ready(f"serving {self._loaded.places.socket}")
         _log.info(
             "ready",
@@ -221,8 +223,13 @@ class Daemon:
             open_uploads=self._parts.deferred.open_jobs,
             open_batch_jobs=self._parts.batch_jobs.open,
             intake_waiting=0 if self._parts.intake is None else self._parts.intake.waiting,
-            warnings=(*self._faults, *([failure] if (failure := self._parts.ledger.failure) else ())),
+            warnings=(*self._faults, *self._idle_budgets(), *([failure] if (failure := self._parts.ledger.failure) else ())),
         )
+
+    def _idle_budgets(self) -> list[str]:
+        """Return what is to be said of budgets that were set and name what is not known, or not any more."""
+        selectors, records = self._parts.engine.snapshot.selectors, self._parts.ledger.budgets.records()
+        return [text for record in records for text in selectors.doubts(record.budget.name, record.budget.selector)]
 
     def settings(self) -> Sequence[FlatSetting]:
         """Return the settings in force, secrets hidden."""
@@ -253,7 +260,7 @@ class Daemon:
             self._manager.reloading()
             try:
                 loaded, waiting = await asyncio.to_thread(self._read_again)
-                snapshot = await asyncio.to_thread(make_snapshot, loaded, environ=self._environ, published=self._published)
+                snapshot = await asyncio.to_thread(self._snapshot, loaded)
             except SettingsError as error:
                 _log.error("reload_refused", text=str(error))
             else:
@@ -264,25 +271,30 @@ class Daemon:
             finally:
                 self._manager.ready(f"serving {self._loaded.places.socket}")
 
+    def _snapshot(self, loaded: LoadedSettings) -> Snapshot:
+        """Return what is in force with these settings."""
+        return make_snapshot(loaded, environ=self._environ, published=self._published, today=utc_day(self._clock.time()))
+
     def _read_again(self) -> tuple[LoadedSettings, tuple[str, ...]]:
         """Return the settings that can be put in force, and the keys that wait for a restart."""
         running = self._loaded
         read = load_settings(running.path, self._environ)
         settings, waiting = reloaded(running.settings, read.settings)
         origins = {key: running.origins[key] if key in waiting else origin for key, origin in read.origins.items()}
-        return LoadedSettings(settings=settings, origins=origins, path=read.path, places=running.places), waiting
+        return replace(read, settings=settings, origins=origins, places=running.places), waiting
 
     def _put_in_force(self, loaded: LoadedSettings, snapshot: Snapshot) -> None:
         self._parts.dispatcher.use(
             loaded.settings.limits, providers=snapshot.providers, adaptive=loaded.settings.features.adaptive_concurrency
         )
-        use_budgets(self._parts.ledger, loaded)
+        use_budgets(self._parts.ledger, loaded, snapshot)
         self._parts.webhooks.use(loaded.settings.alerts)
         self._parts.health.use(loaded.settings.breaker, enabled=loaded.settings.features.circuit_breaker)
         for name in self._parts.providers.use(snapshot.providers):
             self._parts.health.forget(name)
         self._parts.engine.swap(snapshot)
         self._loaded = loaded
+        _tell_warnings(loaded, self._idle_budgets())
         self._begin(self._load_prices())
 
     async def _wait_inside(self) -> None:
@@ -351,6 +363,14 @@ class Daemon:
             slots=self._parts.dispatcher.line(name).concurrency.value,
             keys=[report for report in self._parts.health.reports() if report.key.provider == name],
         )
+
+
+def _tell_warnings(loaded: LoadedSettings, idle_budgets: Sequence[str]) -> None:
+    """Log what can be used as it is and is most likely not meant so."""
+    for warning in loaded.warnings:
+        _log.warning("settings_warning", text=str(warning))
+    for text in idle_budgets:
+        _log.warning("budget_idle", text=text)
 
 
 def _settle_memory() -> None:

@@ -13,7 +13,8 @@ try:
 except ModuleNotFoundError as missing:
     if (missing.name or "").startswith("aigen_emulator"):
         raise
-    sys.stderr.write(f"aigen_emulator needs its extra, {missing.name} is missing: pip install 'aigen[emulator]'\n")
+    how = "pip install '.[emulator]' in a checkout of aigen, or 'WHEEL[emulator]'"
+    sys.stderr.write(f"aigen_emulator: {missing.name} is missing, which the extra emulator brings: {how}\n")
     sys.exit(2)
 
 

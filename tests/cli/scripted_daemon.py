@@ -37,6 +37,8 @@ class ScriptedDaemon:
         self.answers: dict[str, Any] = {}
         self.asked: dict[str, list[Any]] = defaultdict(list)
         self.accounts: list[completion_pb2.Accounting] = []
+        self.request_ids: list[str] = []
+        self.patience: list[float | None] = []  # seconds of each caller; None: without end
         self.server = grpc.server(ThreadPoolExecutor(4))
         self.server.add_generic_rpc_handlers(tuple(self._service(file, name) for file in FILES for name in _services(file)))
         self.server.add_insecure_port(f"unix:{socket}")
@@ -64,6 +66,8 @@ class ScriptedDaemon:
             self.asked[method.name].append(message)
             beside = dict(context.invocation_metadata())
             self.accounts.append(completion_pb2.Accounting.FromString(beside.get("aigen-accounting-bin", b"")))
+            self.request_ids.append(str(beside.get("aigen-request-id", "")))
+            self.patience.append(context.time_remaining())
             return behave(self.answers.get(method.name, response()), message, context)
 
         return kind(handle, request_deserializer=request.FromString, response_serializer=response.SerializeToString)

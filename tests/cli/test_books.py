@@ -116,7 +116,9 @@ def test_export_is_csv_or_lines(daemon, run):
     row = lines(run("ledger", "export", "--csv", "--session", "run-1").stdout)[0]
     assert (row["usage_input_tokens"], row["flags"], row["labels"]) == ("10", "recorded, repriced", '{"team": "a"}')
     assert daemon.asked["ExportLedger"][1].filter.session == "run-1"
-    assert run("ledger", "export", "--csv", "--jsonl").exit_code == Exit.USAGE
+    assert run("ledger", "export", "--json").stdout == run("ledger", "export", "--jsonl").stdout
+    for form in ("--jsonl", "--json"):
+        assert run("ledger", "export", "--csv", form).exit_code == Exit.USAGE
 
 
 def test_report_is_markdown_with_local_currency(daemon, run):
@@ -253,11 +255,28 @@ def test_report_shows_no_cost_where_no_price_is_known(daemon, run):
     assert "| Cost | unknown |" in text
     assert "| odd | 2 | 0 | 0 | 0 | unknown | $0.00 |" in text
     shown = lines(run("report", "run", "run-1", "--csv").stdout)
-    assert [(row["name"], row["unpriced_calls"]) for row in shown if row["section"] in ("total", "model")] == [
-        ("", "2"),
-        ("odd", "2"),
-        ("m", "0"),
+    sums = [row for row in shown if row["section"] in ("total", "model")]
+    assert [(row["name"], row["unpriced_calls"], row["cost_usd_nanos"]) for row in sums] == [
+        ("", "2", ""),
+        ("odd", "2", ""),
+        ("m", "0", "2000000000"),
     ]
+    told = json.loads(run("report", "run", "run-1", "--json").stdout)
+    assert (told["totals"]["cost_usd_nanos"], told["totals"]["cost_usd"]) == (None, None)
+    daemon.answers["GetStats"] = usage_pb2.GetStatsResponse(rows=[{"group": ["2026-11-21"], "totals": unpriced}], totals=unpriced)
+    assert "unknown" in run("savings").stdout
+    assert lines(run("savings", "--csv").stdout)[0]["cost_usd_nanos"] == ""
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--csv",)])
+def test_report_of_a_session_that_no_call_has_is_not_found(daemon, run, form):
+    """A misspelt session is refused in every form; one with a call under way is not."""
+    daemon.answers["GenerateReport"] = usage_pb2.GenerateReportResponse(time_zone="UTC")
+    result = run("report", "run", "nosuch", *form)
+    assert (result.exit_code, result.stdout) == (Exit.NOT_FOUND, "")
+    assert "no call has session 'nosuch'" in result.stderr
+    daemon.answers["ListLedgerEntries"] = usage_pb2.ListLedgerEntriesResponse(entries=[ENTRY])
+    assert run("report", "run", "nosuch", *form).exit_code == Exit.OK
 
 
 @pytest.mark.parametrize(

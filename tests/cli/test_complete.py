@@ -1,6 +1,7 @@
 """`aigenctl complete`: prompt in, answer out, its cost beside it."""
 
 import json
+import time
 
 import pytest
 from aigen.v1 import completion_pb2
@@ -187,3 +188,45 @@ def test_empty_name_is_refused(answered, run, option):
     result = run("complete", "What colour?", option, "")
     assert result.exit_code == 2
     assert "it is empty" in result.stderr
+
+
+def test_deferred_call_has_time_and_an_id_to_come_back_under(answered, run):
+    """Its caller is told, before he waits, under which id he gets the answer later, and his patience has no end."""
+    result = run("complete", "Q", "--lane", "deferred", "--complete-by", "36h")
+    assert result.exit_code == 0, result.output
+    asked = answered.asked["Complete"][0]
+    assert (asked.lane, asked.complete_by.ToSeconds() > time.time() + 35 * 3_600) == (completion_pb2.LANE_DEFERRED, True)
+    assert result.stderr.splitlines()[0].endswith(f"come back with --request-id {answered.request_ids[0]}")
+    assert answered.patience == [None] or answered.patience[0] > 86_400
+
+
+@pytest.mark.parametrize("words", [["--quiet"], ["--json"], ["--request-id", "mine"]])
+def test_deferred_call_says_nothing_where_nobody_asked_or_knows(answered, run, words):
+    """Standard error stays as it is promised, and an id that was given is not repeated; its own patience holds."""
+    result = run("complete", "Q", "--lane", "deferred", "--timeout", "50", *words)
+    assert "--request-id" not in result.stderr
+    assert 0 < answered.patience[0] < 60
+
+
+def test_lane_and_strategy_reach_the_request(answered, run):
+    """A lane that does not wait takes no latest moment; without one nothing is said of lanes."""
+    assert run("complete", "Q", "--lane", "FLEX", "--strategy", "cost_optimized").exit_code == 0
+    assert run("complete", "Q").exit_code == 0
+    lanes = [(asked.lane, asked.strategy) for asked in answered.asked["Complete"]]
+    assert lanes == [(completion_pb2.LANE_FLEX, completion_pb2.STRATEGY_COST_OPTIMIZED), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--complete-by", "36h"], "--complete-by without --lane deferred"),
+        (["--lane", "flex", "--complete-by", "36h"], "--complete-by without --lane deferred"),
+        (["--lane", "deferred", "--complete-by", "2020-01-01"], "--complete-by is '2020-01-01', which has passed"),
+        (["--lane", "later"], "'later' is not one of 'interactive', 'flex', 'deferred'"),
+    ],
+)
+def test_lane_that_can_not_be_kept_is_refused(answered, run, words, said):
+    """The message says what is allowed, and nobody is asked."""
+    result = run("complete", "Q", *words)
+    assert (result.exit_code, said in " ".join(result.stderr.replace("│", " ").split())) == (2, True)
+    assert not answered.asked["Complete"]

@@ -141,7 +141,8 @@ def test_missing_extra_is_named(monkeypatch, capsys, missing):
             patch.delitem(sys.modules, name)
         patch.setitem(sys.modules, missing, None)
         assert run_main(patch) == MISSING_EXTRA
-    assert "pip install 'aigen[cli]'" in capsys.readouterr().err
+    said = f"aigenctl: {missing} is missing, which the extra cli brings: pip install '.[cli]' in a checkout"
+    assert capsys.readouterr().err.startswith(said)
     assert run_main(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("aigenctl ")
 
@@ -166,3 +167,12 @@ def test_a_reader_that_leaves_is_no_error(daemon):
     with process.stderr:
         assert process.stderr.read() == b""
     assert process.wait(15) == Exit.OK
+
+
+def test_known_amounts_of_an_error_are_dollars_too(daemon, run):
+    """Facts about money in a failure stand in dollars beside nano-dollars; null is left to what is not known."""
+    facts = {"limit_usd_nanos": "1000000", "needed_usd_nanos": "4919550", "left_usd_nanos": "-20", "spent_usd_nanos": "?"}
+    daemon.answers["Complete"] = ScriptedError("RESOURCE_EXHAUSTED", "BUDGET_EXCEEDED", "spent", **facts)
+    told = json.loads(run("complete", "Hello", "--json").stderr)["error"]["metadata"]
+    shown = {name: told[name] for name in ("limit_usd", "needed_usd", "left_usd", "spent_usd")}
+    assert shown == {"limit_usd": "0.001000000", "needed_usd": "0.004919550", "left_usd": "-0.000000020", "spent_usd": None}

@@ -52,6 +52,7 @@ EXPLAINED = completion_pb2.ExplainCompletionResponse(
                 "lines": [
                     {"name": "input", "count": 1_003, "rate": "0.15", "usd_nanos": "150450"},
                     {"name": "cache_read", "count": 5, "stand_in": True},
+                    {"name": "search", "count": 1, "rate": "0.005", "usd_nanos": "5000000"},
                 ],
                 "exact_usd_nanos": "154650",
                 "cost_usd_nanos": 154_650,
@@ -118,12 +119,14 @@ def _archive(folder, *rows):
 def test_explain_shows_every_part_of_a_cost(daemon, run):
     """Attempts with their arithmetic, bounds, budgets, decisions, savings, refusals and free answers."""
     daemon.answers["ExplainCompletion"] = EXPLAINED
-    shown = run("explain", "r-1").stdout
+    shown = " ".join(run("explain", "r-1").stdout.replace("│", " ").split())
     for text in (
         "timeout",
         "0.000000003 to 0.000000800 USD",
         "gone; its rates are not shown",
         "150450",
+        "$0.15/M",
+        "$0.005 each",
         "a dearer rate",
         "prices.yaml",
         "not what is booked",
@@ -140,6 +143,7 @@ def test_explain_shows_every_part_of_a_cost(daemon, run):
     told = json.loads(run("explain", "r-1", "--json").stdout)
     assert told["attempts"][1]["arithmetic"]["lines"][0]["usd_nanos"] == "150450"
     assert told["attempts"][0]["cost_usd"] is None
+    assert told["attempts"][1]["arithmetic"]["exact_usd"] == "0.000154650"
 
 
 def test_explain_of_an_archived_id_names_its_file(daemon, run):

@@ -9,6 +9,7 @@ import pytest
 from aigen.v1 import batch_job_pb2 as pb
 from aigen.v1 import completion_pb2
 from aigenctl import job as command
+from aigenctl.exits import Exit
 from google.rpc import status_pb2
 
 from tests.cli.scripted_daemon import ScriptedError
@@ -82,6 +83,10 @@ def test_submit_sends_every_line(filled, run, tmp_path: Path):
         ({"model": "y"}, "line 2: neither prompt nor messages"),
         ({"prompt": "x", "messages": []}, "line 2: both prompt and messages"),
         ({"prompt": "x", "request_id": 7}, "line 2: request_id is 7"),
+        ({"prompt": 5}, "line 2: prompt is 5; allowed: a text"),
+        ({"prompt": {"a": "b" * 90}}, 'line 2: prompt is {"a": "' + "b" * 50 + "...; allowed: a text"),
+        ({"messages": "two"}, 'line 2: messages is "two"; allowed: a list of objects with role and content'),
+        ({"prompt": "x", "lane": "flex"}, 'line 2: lane is "flex"; allowed: deferred, or none: lines of a job are always deferred'),
         ({"prompt": "x", "complete_by": "soon"}, "line 2: complete_by is 'soon'"),
         ({"prompt": "x", "tools": [{"nom": "f"}]}, "line 2: tools[0] can't be used"),
         ({"prompt": "x", "temperature": "hot"}, "line 2: temperature"),
@@ -102,6 +107,38 @@ def test_daemons_refusal_names_the_line(filled, run, tmp_path: Path):
     result = run("job", "submit", requests(tmp_path, {"prompt": "good"}, "", {"prompt": "bad"}))
     assert result.exit_code == 2
     assert "line 3: completion.model: " in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_line_that_says_it_is_deferred_is_taken(filled, run, tmp_path: Path):
+    """Files of an inbox name the lane; in a job it is the only one."""
+    assert (
+        run("job", "submit", requests(tmp_path, {"prompt": "a", "lane": "deferred"}, {"prompt": "b", "lane": None})).exit_code == 0
+    )
+    [sent] = filled.asked["CreateBatchJob"]
+    assert [item.completion.prompt for item in sent.items] == ["a", "b"]
+
+
+@pytest.mark.parametrize("option", ["--id", "--model", "--agent", "--service", "--phase", "--session", "--task", "--label"])
+def test_empty_name_is_refused(filled, run, tmp_path: Path, option: str):
+    """A variable of the shell that is not set must not put a job on nobody's account."""
+    result = run("job", "submit", requests(tmp_path, {"prompt": "a"}), option, "")
+    assert (result.exit_code, "it is empty; allowed: " in " ".join(result.stderr.split())) == (2, True)
+    assert not filled.asked["CreateBatchJob"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("2020-01-01", "--complete-by is '2020-01-01', which has passed; allowed: a moment to come: ISO 8601, such as "),
+        ("0s", "--complete-by is '0s', which has passed"),
+        ("tomorrow", "--complete-by is 'tomorrow'; allowed: a moment to come"),
+    ],
+)
+def test_time_that_is_none_or_has_passed_is_refused(filled, run, tmp_path: Path, typed: str, said: str):
+    """What was typed is repeated as it was, with what is allowed."""
+    result = run("job", "submit", requests(tmp_path, {"prompt": "a"}), "--complete-by", typed)
+    assert (result.exit_code, said in " ".join(result.stderr.replace("│", " ").split())) == (2, True)
+    assert not filled.asked["CreateBatchJob"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\n"])
@@ -127,6 +164,24 @@ def test_submit_waits_and_tells_how_far_it_is(filled, run, tmp_path: Path, monke
     result = run("job", "submit", requests(tmp_path, {"prompt": "a"}), "--wait", "--json")
     assert "1 of 3 requests ended" in result.stderr
     assert json.loads(result.stdout)["state"] == "ended"
+
+
+@pytest.mark.parametrize(("failed", "code"), [(0, Exit.OK), (1, Exit.UNANSWERED), (3, Exit.UNANSWERED)])
+def test_waiting_for_a_job_that_was_not_wholly_answered_ends_with_a_code_of_its_own(
+    filled, run, tmp_path: Path, failed: int, code: Exit
+):
+    """A script learns that a request has no answer; whoever only looks does not fail for it."""
+    ended = pb.BatchJob(id="nightly", state=pb.BATCH_JOB_STATE_ENDED, item_count=3, answered_count=3 - failed, failed_count=failed)
+    ended.end_time.FromSeconds(1_700_000_000)
+    filled.answers |= {
+        "CreateBatchJob": pb.CreateBatchJobResponse(job=ended),
+        "GetBatchJob": pb.GetBatchJobResponse(job=ended),
+        "StreamBatchJobResults": [ANSWER, *[ERROR] * failed],
+    }
+    file = requests(tmp_path, {"prompt": "a"})
+    for words in (("submit", file), ("show", "nightly"), ("results", "nightly"), ("results", "nightly", "--csv")):
+        assert run("job", *words, "--wait").exit_code == code
+        assert run("job", *words).exit_code == Exit.OK
 
 
 def test_show_and_list(filled, run):

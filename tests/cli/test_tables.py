@@ -71,8 +71,8 @@ def test_stats_shows_rows_and_total(daemon, run):
     shown = run("stats", "--session", "run-1", "--period", "today").stdout
     lines = rows_of(shown)
     assert ["Provider", "Calls", "Hits", "Input", "Output", "Cost", "Saved"] in lines
-    assert ["anthropic", "3", "1", "12,500", "8,200", "$0.16", "$0.05"] in lines
-    assert ["Total", "6", "1", "24,500", "16,400", "$0.30", "$0.05"] in lines
+    assert ["anthropic", "3", "1", "12,500", "8,200", "$0.1590", "$0.0530"] in lines
+    assert ["Total", "6", "1", "24,500", "16,400", "$0.2990", "$0.0530"] in lines
     assert ["Session: run-1"] in lines
     assert ["Period:  today, 2026-11-21 00:00:00Z to 2026-11-21 08:30:00Z (UTC)"] in lines
 
@@ -82,12 +82,12 @@ def test_stats_says_what_no_sum_holds(daemon, run):
     daemon.answers["GetStats"] = STATS
     shown = " ".join(run("stats").stdout.split())
     for part in (
-        "Saved by cache: $0.05 in 1 call",
+        "Saved by cache: $0.0530 in 1 call",
         "p90 512.0 ms",
         "1 attempt, at most",
         "2 calls, in no sum",
         "$0.0010 of the cost (0.3%)",
-        "$0.02 on top (6.3% of both)",
+        "$0.0200 on top (6.3% of both)",
     ):
         assert part in shown
 
@@ -186,9 +186,30 @@ def test_stats_as_csv_has_a_line_a_row(daemon, run):
 
 
 def test_cost_of_unpriced_calls_is_unknown(daemon, run):
-    """Where no call of a row has a price, its cost reads unknown, never 0."""
-    daemon.answers["GetStats"] = usage_pb2.GetStatsResponse(totals=usage_pb2.UsageTotals(call_count=1, unpriced_count=1))
+    """Where no call of a row has a price, its cost reads unknown, and is null or empty for programs, never 0."""
+    unpriced = usage_pb2.UsageTotals(call_count=1, unpriced_count=1)
+    partly = usage_pb2.UsageTotals(call_count=2, unpriced_count=1, cost_usd_nanos=7)
+    rows = [{"group": ["odd"], "totals": unpriced}, {"group": ["openai"], "totals": partly}]
+    daemon.answers["GetStats"] = usage_pb2.GetStatsResponse(rows=rows, totals=unpriced)
     assert ["Total", "1", "0", "0", "0", "unknown", "$0.00"] in rows_of(run("stats").stdout)
+    told = json.loads(run("stats", "--json").stdout)
+    assert [told["totals"][name] for name in ("cost_usd_nanos", "cost_usd", "unpriced_count")] == [None, None, 1]
+    read = list(csv.DictReader(io.StringIO(run("stats", "--csv").stdout)))
+    assert [(row["cost_usd_nanos"], row["cost_usd"], row["unpriced_count"]) for row in read] == [
+        ("", "", "1"),
+        ("7", "0.000000007", "1"),  # control: what has a price is counted, with the number of those that have none beside it
+    ]
+
+
+def test_a_filter_that_nothing_matches_is_said(daemon, run):
+    """A misspelt session shows no table of zeros."""
+    daemon.answers["GetStats"] = usage_pb2.GetStatsResponse(totals=usage_pb2.UsageTotals(), time_zone="UTC")
+    for words in (("stats", "--session", "nosuch"), ("savings", "--session", "nosuch")):
+        shown = run(*words).stdout
+        assert "No calls match." in shown
+        assert "$0.00" not in shown
+    daemon.answers["GetStats"] = STATS
+    assert "No calls match." not in run("stats").stdout  # control
 
 
 CACHE_STATS = cache_pb2.GetCacheStatsResponse(
@@ -355,7 +376,14 @@ def test_models_show_prices_a_million_tokens(daemon, run):
     assert ["openai", "gpt-4o", "4o", "chatgpt", "advanced", "128,000", "2.5", "10", "yes"] in lines
     assert ["local", "tiny", "-", "-", "-", "-", "unknown", "unknown", "no"] in lines
     assert daemon.asked["ListModels"][0].tier == model_pb2.MODEL_TIER_ADVANCED
-    assert json.loads(run("models", "list", "--json", "--limit", "1").stdout)["models"][0]["price"]["input"] == "2500"
+    price = json.loads(run("models", "list", "--json", "--limit", "1").stdout)["models"][0]["price"]
+    assert (price["input"], price["input_usd_per_million"], price["cache_write_1h_usd_per_million"]) == ("2500", "2.5", None)
+    row = next(csv.DictReader(io.StringIO(run("models", "list", "--csv").stdout)))
+    assert (row["price_input"], row["price_input_usd_per_million"], row["price_cache_write_1h_usd_per_million"]) == (
+        "2500",
+        "2.5",
+        "",
+    )
 
 
 def test_model_is_shown_whole(daemon, run):
@@ -408,7 +436,7 @@ def test_status_shows_providers_and_budgets(daemon, run):
     assert ["openai", "openai", "yes", "2 of 5", "7", "-"] in rows_of(shown)
     why = "key 1 (refused; tried again in 12 s), key 3 (failed 5 times; tried again in 0 s)"
     assert ["google", "gemini", "no", "0 of 0", "0", why] in rows_of(shown)
-    assert ["demo", "2026-11-21", "refuse", "$1.00", "$0.25", "$0.00", "-"] in rows_of(shown)
+    assert ["demo", "2026-11-21", "refuse", "$1.00", "$0.2500", "$0.00", "-"] in rows_of(shown)
     assert "SERVING" in shown
     assert "prices are old" in shown
     assert json.loads(run("status", "--json").stdout)["budgets"][0]["limit_usd"] == "1.000000000"

@@ -393,3 +393,78 @@ def test_one_word_is_a_list_of_one(daemon: FakeDaemon, client: aigen.Client):
     """A single grouping may be given without a list."""
     client.stats(group_by="agent")
     assert list(daemon.calls[0].request.group_by) == [usage_pb2.GROUP_BY_AGENT]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "told"),
+    [
+        ("stats", {"period": "year"}, "period is 'year'; allowed: one of today, week, month, all"),
+        ("stats", {"group_by": ["agent", "colour"]}, "group_by is 'colour'; allowed: one of provider, model"),
+        ("stats", {"start_time": "yesterday"}, "start_time is 'yesterday'; allowed: a datetime with its time zone"),
+        ("ledger_entries", {"states": ["lost"]}, "states is 'lost'; allowed: one of reserved, sent"),
+        ("models", {"tier": "huge"}, "tier is 'huge'; allowed: one of mini"),
+        ("clear_cache", {"older_than": "7d"}, "older_than is '7d'; allowed: seconds as a number, or a timedelta"),
+        ("drain", {"wait": float("nan")}, "wait is nan; allowed: seconds as a number, or a timedelta"),
+        ("watch_usage", {"interval": "1s"}, "interval is '1s'; allowed: seconds as a number, or a timedelta"),
+        ("diagnose_prompt_cache", {"period": "year"}, "period is 'year'; allowed: one of today"),
+        ("cache_entry", {"key": "xyz"}, "key is 'xyz'; allowed: bytes, or text of hexadecimal digits"),
+        ("complete", {"key": "Hi", "ttl": "7d"}, "ttl is '7d'; allowed: seconds as a number, or a timedelta"),
+        ("complete", {"key": "Hi", "tools": "x"}, "tools is 'x'; allowed: a list of Tool"),
+        ("complete", {"key": "Hi", "prompt_caching": "on"}, "prompt_caching is 'on'; allowed: a PromptCaching"),
+        ("complete", {"key": "Hi", "phase": {}}, "phase is of type dict; allowed: text or a whole number"),
+        ("stats", {"labels": {"team": 1}}, "labels is of type dict; allowed: a mapping of texts to texts"),
+        ("set_budget", {"key": "b", "period": "year", "limit_usd": 1}, "period is 'year'; allowed: one of daily, weekly"),
+        (
+            "set_budget",
+            {"key": "b", "period": "daily", "limit_usd": 1, "selector": 5},
+            "selector is 5; allowed: a mapping of texts",
+        ),
+        ("settle_entry", {"key": "7", "usage": 5}, "usage is 5; allowed: a TokenUsage"),
+        ("complete", {"key": "Hi", "seed": 10**5_000}, "seed is a whole number of 16,610 bits; allowed: a whole number from"),
+    ],
+)
+def test_a_refused_argument_is_repeated_with_what_is_allowed(
+    daemon: FakeDaemon, call: Call, method: str, arguments: dict, told: str
+):
+    """What can't travel is told with its value and what is allowed in words of ours, by both clients alike."""
+    arguments = dict(arguments)
+    positional = [arguments.pop("key")] if "key" in arguments else []
+    with pytest.raises(aigen.InvalidRequest) as caught:
+        call(method, *positional, **arguments)
+    assert told in str(caught.value)
+    assert daemon.calls == []
+
+
+@pytest.mark.parametrize(
+    "amount",
+    ["1e9999", "1e-9999", "NaN", "sNaN", "Infinity", "-5", "0.0000000001", "1e9", 0.5, True, 10**5_000, None, Decimal("1e9999")],
+    ids=lambda amount: f"{type(amount).__name__} {amount}" if isinstance(amount, str) else type(amount).__name__,
+)
+def test_a_limit_that_can_not_be_is_refused_in_dollars(daemon: FakeDaemon, call: Call, amount: Any):
+    """Field, value and what is allowed are told in the unit that was given."""
+    with pytest.raises(aigen.InvalidRequest) as caught:
+        call("set_budget", "b", period="daily", limit_usd=amount)
+    told = "allowed: 0 to 999,999,999.999999999 dollars as Decimal, text or whole number, with at most 9 decimals"
+    assert (caught.value.field, told in str(caught.value)) == ("limit_usd", True)
+    assert daemon.calls == []
+
+
+def test_unpriced_calls_cost_none(daemon: FakeDaemon, call: Call):
+    """A sum of which no price is known is None; one that is known in part is that part, with the count of the rest beside it."""
+    for unpriced, nanos, cost in ((2, 0, None), (1, 7, Decimal("7E-9")), (0, 0, Decimal(0))):
+        totals = usage_pb2.UsageTotals(call_count=2, unpriced_count=unpriced, cost_usd_nanos=nanos, unknown_cost_usd_nanos=3)
+        daemon.respond("GetStats", usage_pb2.GetStatsResponse(totals=totals))
+        read = call("stats").totals
+        assert (read.cost_usd, read.cost_usd_nanos, read.unpriced_count) == (cost, None if cost is None else nanos, unpriced)
+        assert (read.estimated_share, read.unknown_share) == ((0.0, 0.3) if nanos else (None, 1.0))
+
+
+def test_rates_are_told_in_dollars_too():
+    """A rate in nano-dollars a token stands beside dollars for a million tokens; unknown is None in both."""
+    price = _convert.price(model_pb2.Price(input="150", output="0.5"))
+    assert (price.input, price.usd_per_million["input"], price.usd_per_million["output"]) == (
+        150,
+        Decimal("0.15"),
+        Decimal("0.0005"),
+    )
+    assert (price.cache_read, price.usd_per_million["cache_read"]) == (None, None)

@@ -85,6 +85,19 @@ def test_served_ledger_is_left_alone(state: Path, capsys: pytest.CaptureFixture[
     assert (state / "ledger.db").exists()
 
 
+@pytest.mark.parametrize("words", [["verify"], ["backup", "copy.db"], ["archive", "--before", "2026-01"], ["repair"]])
+def test_state_directory_can_be_given(state: Path, words: list[str], monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each action takes the directory as `serve` does, and it wins over settings and environment."""
+    monkeypatch.chdir(state)
+    environ = {"AIGEND_STATE_DIRECTORY": str(state / "elsewhere"), "HOME": str(state)}
+    expected = 78 if words == ["repair"] else 0  # a sound ledger is never set aside
+    assert main(["ledger", *words, "--state-directory", str(state)], environ) == expected
+    shown = capsys.readouterr()
+    assert "does not exist" not in shown.out + shown.err
+    assert main(["ledger", *words], environ) == 78  # control: without it there is no ledger
+    assert "does not exist" in capsys.readouterr().err
+
+
 class TestArchive:
     """`aigend ledger archive` and `verify --archives`."""
 
@@ -106,15 +119,23 @@ class TestArchive:
     def test_a_plan_and_then_the_archive(self, old: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """What would go is said, then goes, and both ledger and files verify."""
         assert self._run(old, "archive", "--before", "2026-02", "--dry-run") == 0
-        assert "2026-01: 2 attempts" in capsys.readouterr().out
+        assert capsys.readouterr().out == "2026-01: 2 attempts, 0.0000014 USD would be archived\n"
         assert self._run(old, "archive", "--before", "2026-02") == 0
         file = old / "archive" / "ledger-2026-01.jsonl.gz"
-        assert f"in {file}" in capsys.readouterr().out
+        assert capsys.readouterr().out == f"2026-01: 2 attempts, 0.0000014 USD archived in {file}\n"
         assert self._run(old, "verify", "--archives") == 0
         file.write_bytes(file.read_bytes()[:-20])
         assert self._run(old, "verify") == 0
         assert self._run(old, "verify", "--archives") == 65
         assert str(file) in capsys.readouterr().out
+
+    @pytest.mark.parametrize(("words", "said"), [(("--dry-run",), "would be"), ((), "is")])
+    def test_nothing_to_archive_is_said(
+        self, old: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A month before which nothing was charged is no silence."""
+        assert self._run(old, "archive", "--before", "2026-01", *words) == 0
+        assert capsys.readouterr().out == f"nothing {said} archived: no month before 2026-01 has charges that can go\n"
 
     def test_a_file_that_was_changed_stops_it(self, old: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A run that finds another file than it wrote takes nothing out."""

@@ -183,6 +183,22 @@ async def test_reload_of_what_can_not_be_used_changes_nothing(house: House, spoi
     assert (await house.client.complete("still", model=MODEL)).cache_outcome == "miss"
 
 
+async def test_start_and_reload_tell_of_an_address_that_is_not_used(
+    tmp_path: Path, emulator: RunningEmulator, capsys: pytest.CaptureFixture[str]
+):
+    """A usual address that settings leave unused is a line of the log when they come into force: keys would go elsewhere."""
+    environ = {"KEY": "made-up", "OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
+    providers = {"openai": {"api_key_env": "KEY"}}
+    async with serving(tmp_path / "a", environ=environ, providers=providers) as house:
+        assert "settings_warning" in (said := capsys.readouterr().out)
+        assert "OPENAI_BASE_URL" in said
+        await house.daemon.reload()
+        assert "settings_warning" in capsys.readouterr().out
+        write_settings(tmp_path / "a", emulator.base_url)
+        await house.daemon.reload()
+        assert "settings_warning" not in capsys.readouterr().out
+
+
 async def test_metrics_tell_what_the_daemon_did(house: House):
     """Counters, hits, budgets and durations can be read as they stand."""
     for _ in range(3):

@@ -114,6 +114,31 @@ def test_deferred_call_across_a_stop(make_daemon: MakeDaemon, emulator: RunningE
     assert breaches(daemon, emulator) == []
 
 
+def recipe(emulator: RunningEmulator) -> dict[str, str]:
+    """Return the environment that docs/client.md gives a daemon in front of the emulator, which listens elsewhere here."""
+    page = (Path(__file__).parents[2] / "docs" / "client.md").read_text("utf-8")
+    block = next(found for found in re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL) if "aigend serve" in found)
+    address = emulator.base_url.removesuffix("/v1")
+    return {name: value.replace("http://127.0.0.1:8099", address) for name, value in re.findall(r"([A-Z_]+)=(\S+)", block)}
+
+
+def test_recipe_of_the_emulator_serves_batch_jobs(make_daemon: MakeDaemon, emulator: RunningEmulator):
+    """Whoever follows the page gets answers to jobs as it and docs/cli.md show them; without `batch_api` the error says why."""
+    asked = [aigen.CompletionRequest("one", agent="claude"), aigen.CompletionRequest("two", model="gpt-4o")]
+    environ = recipe(emulator)
+    client = make_daemon({"deferred": QUICK}, base_url="", environ=environ, name="whole").start().client()
+    job = client.create_batch_job(asked, job_id="job")
+    assert [result.error for result in client.batch_job_results(job.id, wait=True)] == [None, None]
+    bare = {name: value for name, value in environ.items() if not name.endswith("BATCH_API")}
+    client = make_daemon({"deferred": QUICK}, base_url="", environ=bare, name="bare").start().client()
+    job = client.create_batch_job(asked, job_id="job")
+    said = sorted(str(result.error) for result in client.batch_job_results(job.id, wait=True))
+    assert ["set providers.anthropic.batch_api to use" in said[0], "set providers.openai.batch_api to use" in said[1]] == [
+        True,
+        True,
+    ]
+
+
 async def test_asyncio_client_has_the_same_methods(tmp_path: Path, emulator: RunningEmulator):
     """A job is created, listed, looked at, read and cancelled with the client for asyncio."""
     async with serving(tmp_path, deferred=QUICK, providers=provider(emulator, "openai")) as house:

@@ -158,3 +158,21 @@ def test_a_dead_channel_is_in_nobodys_way(make_daemon: MakeDaemon):
         assert all(answer.cost_usd_nanos for answer in answers)
         assert "100 %" in " ".join(answers[0].warnings)
         assert daemon.stop() == 0
+
+
+@pytest.mark.timeout(60)
+def test_a_budget_set_anew_says_what_it_counts_and_what_it_replaced(make_daemon: MakeDaemon):
+    """What calls cost before is told and not counted; another name of the model holds as well; the old limit is told."""
+    daemon = make_daemon({}).start()
+    client = daemon.client()
+    cost = ask(client, "paid before").cost_usd_nanos or 0
+    words = ("budget", "set", "late", "--period", "monthly", "--select", f"model=openai/{MODEL}")
+    said = cli(daemon, *words, "--limit-usd", f"{2 * cost / 1e9:.9f}")
+    assert "It counts calls from now on; what was spent before is not in it." in said
+    assert f"cost ${cost / 1e9:.6f}"[:12] in said
+    ask(client, "paid since")
+    (window,) = client.budget_status("late")
+    assert window.spent_usd_nanos == cost
+    assert "Replaced what late was: limit" in cli(daemon, *words, "--limit-usd", f"{cost / 1e9:.9f}")
+    with pytest.raises(aigen.BudgetExceeded):
+        ask(client, "one too many")

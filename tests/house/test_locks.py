@@ -67,7 +67,7 @@ def test_the_floor_is_the_oldest_that_is_allowed() -> None:
 
 
 def test_the_client_needs_three_packages() -> None:
-    """`pip install aigen` brings grpcio, protobuf and googleapis-common-protos."""
+    """The client alone brings grpcio, protobuf and googleapis-common-protos."""
     assert {re.split("[<>=]", item)[0] for item in PROJECT["project"]["dependencies"]} == {
         "grpcio",
         "protobuf",

@@ -106,7 +106,7 @@ def sums_of(rows: Iterable[Row], free: Iterable[tuple[str, Mapping[str, str], st
 
 def sums_told(totals: aigen.UsageTotals) -> Sums:
     """Return statistics in the words of `sums_of`."""
-    told: Sums = Counter({"calls": totals.call_count, "cost": totals.cost_usd_nanos, "unknown": totals.unknown_cost_usd_nanos})
+    told: Sums = Counter({"calls": totals.call_count, "cost": totals.cost_usd_nanos or 0, "unknown": totals.unknown_cost_usd_nanos})
     told.update({name: getattr(totals, f"{name}_count") for name in OUTCOMES})
     told.update({f"{name}_count": getattr(totals, f"{name}_count") for name in ("unknown", "released", "unpriced")})
     told.update({name: getattr(totals.usage, f"{name}_tokens") for name in TOKENS})
@@ -214,11 +214,11 @@ def in_reports(run: RunCli, books: Books) -> Iterator[str]:
         lines = list(csv.DictReader(io.StringIO(run("report", *words, "--time-zone", "UTC", "--csv"))))
         true = sums_of(rows)
         for section in ("total", "provider", "model", "service", "phase"):
-            told = Counter({"cost": sum(int(line["cost_usd_nanos"]) for line in lines if line["section"] == section)})
+            told = Counter({"cost": sum(int(line["cost_usd_nanos"] or 0) for line in lines if line["section"] == section)})
             yield from _differ(f"report {' '.join(words)}, section {section}", told, true, only=("cost",))
         told = Counter(output=int(lines[0]["output_tokens"]))
         yield from _differ(f"report {' '.join(words)}", told, true, only=("output",))
-        added[words[0]] += int(lines[0]["cost_usd_nanos"])
+        added[words[0]] += int(lines[0]["cost_usd_nanos"] or 0)
     whole = sums_of(books.rows)["cost"]
     for name in ("daily", "monthly"):
         if added[name] != whole:
@@ -239,7 +239,10 @@ def in_exports(run: RunCli, books: Books) -> Iterator[str]:
             yield f"export as {form} has {len(entries)} entries, should have {len(books.rows)}"
     table = list(csv.DictReader(io.StringIO(run("stats", "--by", "model", "--by", "outcome", "--csv"))))
     told = Counter(
-        {"cost": sum(int(line["cost_usd_nanos"]) for line in table), "output": sum(int(line["output_tokens"]) for line in table)}
+        {
+            "cost": sum(int(line["cost_usd_nanos"] or 0) for line in table),
+            "output": sum(int(line["output_tokens"]) for line in table),
+        }
     )
     yield from _differ("aigenctl stats --csv", told, true, only=("cost", "output"))
     saved = list(csv.DictReader(io.StringIO(run("savings", "--csv"))))

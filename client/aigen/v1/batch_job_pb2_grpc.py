@@ -74,10 +74,12 @@ class BatchJobServiceServicer(object):
 
     def CreateBatchJob(self, request, context):
         """CreateBatchJob takes a job and returns at once; it is durable by then. Its id is the `aigen-request-id` of the call, and the
-        call's `aigen-accounting-bin` holds for all its requests. The same id with the same job returns the job that is there.
+        call's `aigen-accounting-bin` holds for all its requests. The same id with the same requests returns the job that is there; when
+        they are wanted (`complete_by`) is not compared.
 
         Errors: INVALID_REQUEST naming the item and field that can't be used, before anything is begun; PROMPT_TOO_LARGE, UNKNOWN_MODEL,
-        UNKNOWN_AGENT, MODEL_NOT_ALLOWED and CAPABILITY_MISSING likewise; REQUEST_ID_REUSED for an id that stands for another job;
+        UNKNOWN_AGENT, MODEL_NOT_ALLOWED and CAPABILITY_MISSING likewise; REQUEST_ID_REUSED for an id that stands for another job, with the first
+        field that is not the same in `differs`;
         OVERLOADED where too much waits already; STORAGE_FULL and STORAGE_DAMAGED when it can't be written; DRAINING while the daemon
         stops; DAEMON_FAULT.
         """

@@ -105,11 +105,12 @@ class BudgetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetBudget(self, request, context):
-        """SetBudget makes a budget or replaces the one of that name, and returns what was stored. It holds from the next reservation on;
-        what its running windows have spent stays counted.
+        """SetBudget makes a budget or replaces the one of that name, and returns what was stored. It counts calls from the next
+        reservation on, none of those before. What windows of its name, value and period have counted stays counted, whatever else is
+        changed.
 
-        Errors: INVALID_REQUEST for a field that can't be used, an unknown field, or the name of a budget of the settings file, which
-        is changed there; UNKNOWN_MODEL for `downgrade_to`; CAPABILITY_MISSING where budgets are switched off; STORAGE_FULL and
+        Errors: INVALID_REQUEST for a field that can't be used, an unknown field, a provider, model or agent in the selector that is not
+        known, or the name of a budget of the settings file, which is changed there; UNKNOWN_MODEL for `downgrade_to`; CAPABILITY_MISSING where budgets are switched off; STORAGE_FULL and
         STORAGE_DAMAGED when it can't be written; DAEMON_FAULT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -618,7 +618,7 @@ class UsageMinute(_message.Message):
     def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., paid_count: _Optional[int] = ..., free_count: _Optional[int] = ..., spent_usd_nanos: _Optional[int] = ...) -> None: ...
 
 class WatchedCall(_message.Message):
-    __slots__ = ("time", "provider", "model", "service", "session", "cache_outcome", "state", "cost_usd_nanos", "total_us")
+    __slots__ = ("time", "provider", "model", "service", "session", "cache_outcome", "state", "cost_usd_nanos", "total_us", "ledger_entry_id", "corrected")
     TIME_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -628,6 +628,8 @@ class WatchedCall(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     COST_USD_NANOS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_US_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
+    CORRECTED_FIELD_NUMBER: _ClassVar[int]
     time: _timestamp_pb2.Timestamp
     provider: str
     model: str
@@ -637,4 +639,6 @@ class WatchedCall(_message.Message):
     state: _message_pb2.AttemptState
     cost_usd_nanos: int
     total_us: int
-    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., state: _Optional[_Union[_message_pb2.AttemptState, str]] = ..., cost_usd_nanos: _Optional[int] = ..., total_us: _Optional[int] = ...) -> None: ...
+    ledger_entry_id: str
+    corrected: bool
+    def __init__(self, time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., service: _Optional[str] = ..., session: _Optional[str] = ..., cache_outcome: _Optional[_Union[_completion_pb2.CacheOutcome, str]] = ..., state: _Optional[_Union[_message_pb2.AttemptState, str]] = ..., cost_usd_nanos: _Optional[int] = ..., total_us: _Optional[int] = ..., ledger_entry_id: _Optional[str] = ..., corrected: bool = ...) -> None: ...

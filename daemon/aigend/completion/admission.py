@@ -1,5 +1,6 @@
 """The door: what is refused before anything is looked up or reserved."""
 
+from aigend.clock import utc_text
 from aigend.errors import DomainError, Reason, capability_missing, invalid
 from aigend.types import CompletionRequest, Lane
 
@@ -31,6 +32,6 @@ def check_built(request: CompletionRequest) -> None:
         DomainError: CAPABILITY_MISSING naming the field and its value.
     """
     if request.complete_by is not None and request.lane is not Lane.DEFERRED:
-        raise invalid("complete_by", request.complete_by, "unset, or a time with lane DEFERRED")
+        raise invalid("complete_by", utc_text(request.complete_by), "unset, or a time with lane DEFERRED")
     if request.similarity is not None:
         raise capability_missing("similarity", request.similarity, "no similarity search is configured")

@@ -10,7 +10,6 @@ from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, Reason
 from aigend.ledger.budgets.book import Candidate, Claim
 from aigend.ledger.budgets.desk import BudgetDesk
-from aigend.ledger.budgets.windows import label_of
 from aigend.types import Caller, CompletionRequest, ModelRoute
 
 
@@ -85,4 +84,4 @@ def _cheaper(claim: Claim, request: CompletionRequest, snapshot: Snapshot) -> Mo
 
 def _said(claim: Claim, route: ModelRoute, cheaper: ModelRoute) -> str:
     there, here = (f"{one.route.provider}/{one.route.model}" for one in (route, cheaper))
-    return f"budget {label_of(claim.budget, claim.key)} is short in window {claim.window.name}: {here} in place of {there}"
+    return f"budget {claim.label} is short in window {claim.window.name}: {here} in place of {there}"

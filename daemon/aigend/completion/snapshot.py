@@ -7,6 +7,7 @@ from aigend.config import ProviderSettings, SettingsSections
 from aigend.ledger.prices.catalog import PriceCatalog
 from aigend.routing.catalog import Catalog
 from aigend.routing.router import Router
+from aigend.routing.selecting import Selectors
 from aigend.types import Normalization, Route
 
 
@@ -20,6 +21,11 @@ class Snapshot:
     prices: PriceCatalog
     providers: Mapping[str, ProviderSettings]  # all that can be asked, those of the environment included
     price_providers: Mapping[str, str]  # provider -> whose published prices apply to it
+
+    @property
+    def selectors(self) -> Selectors:
+        """What reads the selectors of budgets with the names in force."""
+        return Selectors(self.catalog, providers=(*self.providers, *self.settings.providers))
 
     def normalization(self, service: str) -> Normalization:
         """Return what a service's requests are normalized by where they do not say it."""

@@ -30,6 +30,7 @@ from aigend.config.sections import (
     SettingsSections,
     TelemetrySettings,
     WebhookSettings,
+    with_usual_adapter,
 )
 from aigend.config.units import Seconds
 from aigend.config.well_known import WELL_KNOWN, with_environment
@@ -69,4 +70,5 @@ __all__ = [
     "default_document",
     "load_settings",
     "with_environment",
+    "with_usual_adapter",
 ]

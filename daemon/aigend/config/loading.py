@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from aigend.config.problems import Problem, SettingsError, nearest, shown
 from aigend.config.rules import HIDDEN, Finding, findings
 from aigend.config.secrets import open_settings_file, unset_variables, with_keys
 from aigend.config.sections import Settings
-from aigend.config.webhook_urls import open_to_others, with_webhook_urls
+from aigend.config.webhook_urls import open_to_others, unset_webhooks, with_webhook_urls
+from aigend.config.well_known import ignored_addresses
 from aigend.config.wording import allowed_words
 from aigend.config.yaml_file import KeyPath, YamlFile, read_yaml
 
@@ -42,6 +43,13 @@ class LoadedSettings:
     path: Path | None
     places: Places
     warnings: tuple[Problem, ...] = ()  # what can be used as it is, and is most likely not meant so
+    sources: "_Sources | None" = field(default=None, repr=False, compare=False)  # where each value stands
+
+    def placed(self, error: SettingsError) -> SettingsError:
+        """Return what was refused once models, prices and policies were known, with the place of each value that has none yet."""
+        if self.sources is None or all(problem.file or problem.variable for problem in error.problems):
+            return error
+        return SettingsError(map(self.sources.located, error.problems))
 
     def flatten(self) -> list[FlatSetting]:
         """Return every leaf, sorted by key; paths are those in force."""
@@ -86,13 +94,15 @@ def load_settings(path: Path | None, environ: Mapping[str, str]) -> LoadedSettin
         problems += unusable
     if problems:
         raise SettingsError(sources.problem(finding) for finding in problems)
+    notes = (*unset_variables(settings), *unset_webhooks(settings), *ignored_addresses(settings, environ))
     origins = {".".join(leaf): sources.origin(leaf) for leaf, _ in leaves(settings.model_dump())}
     return LoadedSettings(
         settings=settings,
         origins=origins,
         path=path,
         places=places(settings, environ, user_id=os.geteuid()),
-        warnings=tuple(sources.noted(place, text) for place, text in unset_variables(settings)),
+        warnings=tuple(sources.noted(place, text) for place, text in notes),
+        sources=sources,
     )
 
 
@@ -139,9 +149,9 @@ def _hidden(path: tuple[str, ...], value: object) -> object:
     return HIDDEN if key is not None and key.secret and value is not None else value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class _Sources:
-    """What was read, to say of a place where it stands."""
+    """What was read, to say of a place where it stands; keys are in it as they were written, so it shows nothing of itself."""
 
     file: YamlFile
     variables: Mapping[str, Any]
@@ -160,6 +170,19 @@ class _Sources:
     def noted(self, path: KeyPath, text: str) -> Problem:
         """Return something worth saying of a setting, with its place."""
         return self._placed(path, f"{_dotted(path)} {text}", value="", allowed="")
+
+    def located(self, problem: Problem) -> Problem:
+        """Return a problem with the place of its key; as it is where it has a place, or its key was given nowhere."""
+        path = self._path(problem.key)
+        if problem.file or problem.variable or self.origin(path) == "default":
+            return problem
+        here = self._placed(path, problem.text, value=problem.value, allowed=problem.allowed)
+        return replace(problem, file=here.file, line=here.line, variable=here.variable)
+
+    def _path(self, dotted: str) -> KeyPath:
+        """The place that a dotted key names; names with dots in them are found in the file."""
+        written = next((path for path in self.file.lines if path and _dotted(path) == dotted), None)
+        return written or tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
 
     def refused(self, detail: ErrorDetails) -> Problem:
         """Return what a model refused, in our own words."""

@@ -49,6 +49,8 @@ class SettingsError(Exception):
 
 def shown(value: object) -> str:
     """Return a value as an error may show it: quoted where it is text, and never long."""
+    if value is None:
+        return "not set"
     text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
 

@@ -3,6 +3,7 @@
 Each rule yields findings: the place, its value, and what is allowed there.
 """
 
+import difflib
 import ipaddress
 import zoneinfo
 from collections import Counter
@@ -149,15 +150,28 @@ def loopback(host: str) -> bool:
 
 def _budgets(settings: Settings) -> Iterator[Finding]:
     yield from _repeated([budget.name for budget in settings.budgets], lambda index: ("budgets", index, "name"))
-    allowed = f"{_listed(SELECTOR_KEYS)} or {LABEL_PREFIX}<key>"
     for index, budget in enumerate(settings.budgets):
-        for key in budget.selector:
+        for key, value in budget.selector.items():
             if not _selects(key):
-                yield Finding(("budgets", index, "selector", key), key, allowed)
+                yield Finding(("budgets", index, "selector", key), value, f"the keys {selector_keys(key)}")
         if budget.each is not None and not _selects(budget.each):
-            yield Finding(("budgets", index, "each"), budget.each, allowed)
-        if (budget.downgrade_to is not None) != (budget.action == "downgrade"):
-            yield Finding(("budgets", index, "downgrade_to"), budget.downgrade_to, "a model exactly with action downgrade")
+            yield Finding(("budgets", index, "each"), budget.each, selector_keys(budget.each))
+        if budget.downgrade_to is None and budget.action == "downgrade":
+            yield Finding(("budgets", index, "downgrade_to"), None, "a model, which goes with action downgrade")
+        if budget.downgrade_to is not None and budget.action != "downgrade":
+            yield Finding(("budgets", index, "downgrade_to"), budget.downgrade_to, "no model without action downgrade")
+
+
+def selector_keys(given: str) -> str:
+    """Return by what a selector may choose, and what somebody may have meant who wrote something else.
+
+    Example:
+        >>> selector_keys("sesion")
+        'agent, model, phase, provider, service, session, task or label:<key> (did you mean session?)'
+    """
+    near = difflib.get_close_matches(given, SELECTOR_KEYS, n=1)
+    meant = near[0] if near else f"{LABEL_PREFIX}{given.removeprefix(LABEL_PREFIX) or 'team'}"
+    return f"{_listed(SELECTOR_KEYS)} or {LABEL_PREFIX}<key> (did you mean {meant}?)"
 
 
 def _webhooks(settings: Settings) -> Iterator[Finding]:

@@ -68,14 +68,14 @@ def unset_variables(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     """
     for name, provider in settings.providers.items():
         if provider.api_key_env is not None and provider.api_key is None:
-            yield ("providers", name, "api_key_env"), _unset(provider.api_key_env, f"provider {name} has no key")
+            yield ("providers", name, "api_key_env"), unset(provider.api_key_env, f"provider {name} has no key")
         for index, source in enumerate(provider.keys):
             if source.env is not None and source.value is None:
-                yield ("providers", name, "keys", index, "env"), _unset(source.env, f"provider {name} goes without this key")
+                yield ("providers", name, "keys", index, "env"), unset(source.env, f"provider {name} goes without this key")
 
 
-def _unset(variable: str, therefore: str) -> str:
-    """Say that a variable is not set; what looks like a key written in its place is not shown."""
+def unset(variable: str, therefore: str) -> str:
+    """Return that a variable is not set, and what follows; what looks like a key written in its place is not shown."""
     named = variable if _VARIABLE.fullmatch(variable) else HIDDEN
     return f"names the variable {named}, which is not set here: {therefore}"
 

@@ -135,7 +135,9 @@ class ModelSettings(Section):
         8_192, description="Longest answer that is asked for and reserved where the request does not say."
     )
     min_cacheable_tokens: Annotated[Count, Field(ge=0, le=1_000_000_000)] = Field(
-        0, description="Shortest prefix that the provider's prompt cache keeps; 0 is unknown."
+        0,
+        description="Shortest prefix that the provider's prompt cache keeps; 0 is unknown, and counts as 4,096 where prefixes are "
+        "marked (Anthropic's format).",
     )
     description: str = Field("", description="A sentence for people.")
 
@@ -252,7 +254,8 @@ class BudgetSettings(Section):
     name: Name = Field(description="Name, unique among the budgets.", examples=["team"])
     selector: dict[str, str] = Field(
         default_factory=dict,
-        description="Calls it counts, by service, session, agent, provider, model, phase, task or label:<key>; empty is all calls.",
+        description="Calls it counts, by service, session, agent, provider, model (id, alias or provider/model), phase, task or "
+        "label:<key>; empty is all calls.",
     )
     each: str | None = Field(None, description="Selector key for each of whose values the limit holds by itself.")
     period: Literal["daily", "weekly", "monthly", "session"] = Field(description="Window of the limit.", examples=["daily"])

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from aigend.config.rules import HIDDEN, Finding, loopback
-from aigend.config.secrets import OPEN_TO_OTHERS, UnusableSecret, read_secret
+from aigend.config.secrets import OPEN_TO_OTHERS, UnusableSecret, read_secret, unset
 from aigend.config.sections import Settings, WebhookSettings
+from aigend.config.yaml_file import KeyPath
 
 ALLOWED = "an https address without credentials; plain http on loopback only"
 
@@ -48,6 +49,18 @@ def open_to_others(settings: Settings, path: Path) -> Iterator[Finding]:
         if webhook.url is not None:
             allowed = "an address in a settings file of mode 0600, or an address from somewhere else"
             yield Finding(("alerts", "webhooks", name, "url"), HIDDEN, allowed)
+
+
+def unset_webhooks(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the place and what is to be said of each variable that shall hold an address and does not.
+
+    Args:
+        settings: Settings whose addresses have been filled in.
+    """
+    for name, webhook in settings.alerts.webhooks.items():
+        if webhook.url_env is not None and webhook.url is None:
+            therefore = f"webhook {name} has no address, and no alert is posted there"
+            yield ("alerts", "webhooks", name, "url_env"), unset(webhook.url_env, therefore)
 
 
 def _url(webhook: WebhookSettings, environ: Mapping[str, str], base: Path) -> SecretStr | None:

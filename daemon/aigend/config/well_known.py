@@ -1,11 +1,12 @@
 """Providers that need no settings: those whose usual variables stand in the daemon's environment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from aigend.config.sections import ProviderSettings, with_usual_adapter
+from aigend.config.sections import ProviderSettings, Settings, with_usual_adapter
+from aigend.config.yaml_file import KeyPath
 
 
 class UsualVariables(NamedTuple):
@@ -38,6 +39,30 @@ def with_environment(providers: Mapping[str, ProviderSettings], environment: Map
             added = {"api_key": SecretStr(key), "base_url": address or None}
             merged[name] = with_usual_adapter(name, known or ProviderSettings()).model_copy(update=added)
     return merged
+
+
+def ignored_addresses(settings: Settings, environment: Mapping[str, str]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the place and what is to be said of each usual address that is set and not used: keys and prompts go elsewhere.
+
+    Args:
+        settings: Settings whose keys have been filled in.
+        environment: Where the variables are looked up.
+    """
+    for name, usual in WELL_KNOWN.items():
+        provider = settings.providers.get(name)
+        if provider is None or provider.base_url is not None or not _says_whom(provider):
+            continue
+        if environment.get(usual.address, "").strip():
+            source = next((source for source in _KEY_SOURCES if getattr(provider, source)), None)
+            place: KeyPath = ("providers", name) if source is None else ("providers", name, source)
+            yield (
+                place,
+                f"says where the key comes from, so the variable {usual.address}, which is set, is not used: calls go to the "
+                f"provider's own address; allowed: providers.{name}.base_url for another one",
+            )
+
+
+_KEY_SOURCES = ("api_key_env", "api_key_file", "keys", "api_key")
 
 
 def _says_whom(provider: ProviderSettings) -> bool:

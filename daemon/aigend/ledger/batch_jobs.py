@@ -4,9 +4,10 @@ Nothing here is charged: each request goes its own way through the ledger under 
 it.
 """
 
+import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,27 +18,41 @@ from aigend.types import Accounting
 
 _NEW_JOB = (
     "INSERT INTO batch_job (scope, name, request_digest, session, task, labels, allow_repeat, item_count, complete_by_us,"
-    " create_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
+    " create_us, attempt_mark) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM attempt)) RETURNING id"
 )
-_NEW_ITEM = "INSERT INTO batch_item (job_id, position, request_id, state, body) VALUES (?, ?, ?, 'open', ?)"
+_NEW_ITEM = "INSERT INTO batch_item (job_id, position, request_id, state, body, digest) VALUES (?, ?, ?, 'open', ?, ?)"
 _JOB = (
     "SELECT id, scope, name, session, task, labels, allow_repeat, item_count, complete_by_us, create_us, cancel_us, end_us,"
     " request_digest FROM batch_job"
 )
 _COUNTS = "SELECT state, count(*) FROM batch_item WHERE job_id = ? GROUP BY state"
+# An attempt is a job's own if it was made between the job's beginning and its item's end, and for no job before it that waits too.
 _MONEY = """
     SELECT coalesce(sum(CASE WHEN a.state = 'settled' THEN a.cost_nanos END), 0),
-        coalesce(sum(CASE WHEN a.state = 'settled' AND a.savings != '{}' THEN json_extract(a.savings, '$.batch') END), 0),
-        coalesce(sum(a.state = 'submitted'), 0)
+        coalesce(sum(CASE WHEN a.state = 'settled' AND a.savings != '{}' THEN json_extract(a.savings, '$.batch') END), 0)
+    FROM batch_job j JOIN batch_item i ON i.job_id = j.id
+        JOIN operation o ON o.scope = j.scope AND o.request_id = i.request_id JOIN attempt a ON a.operation_id = o.id
+    WHERE j.id = ? AND a.id > j.attempt_mark AND a.id <= coalesce(i.attempt_mark, a.id) AND NOT EXISTS (
+        SELECT 1 FROM batch_item f JOIN batch_job b ON b.id = f.job_id
+        WHERE f.request_id = i.request_id AND f.job_id < j.id AND b.scope = j.scope
+            AND a.id > b.attempt_mark AND a.id <= coalesce(f.attempt_mark, a.id)
+    )
+"""
+_SUBMITTED = """
+    SELECT count(*)
     FROM batch_item i JOIN operation o ON o.scope = ? AND o.request_id = i.request_id JOIN attempt a ON a.operation_id = o.id
-    WHERE i.job_id = ?
+    WHERE i.job_id = ? AND i.state = 'open' AND a.state = 'submitted'
 """
 _LAST_STATE = """
     SELECT a.state FROM operation o JOIN attempt a ON a.operation_id = o.id
     WHERE o.scope = ? AND o.request_id = ? ORDER BY a.attempt_number DESC LIMIT 1
 """
 _DROP_UPLOADS = "DELETE FROM batch_upload WHERE id IN (SELECT id FROM batch_upload WHERE outcome != '' AND end_us < ? LIMIT 1000)"
-_END_ITEM = "UPDATE batch_item SET state = ?, body = ? WHERE job_id = ? AND position = ? AND state = 'open'"
+_END_ITEM = (
+    "UPDATE batch_item SET state = ?, body = ?,"
+    " attempt_mark = CASE WHEN ? THEN (SELECT coalesce(max(id), 0) FROM attempt) ELSE 0 END"
+    " WHERE job_id = ? AND position = ? AND state = 'open'"
+)
 _END_JOB = (
     "UPDATE batch_job SET end_us = ? WHERE id = ? AND end_us IS NULL"
     " AND NOT EXISTS (SELECT 1 FROM batch_item WHERE job_id = ? AND state = 'open')"
@@ -53,14 +68,23 @@ class ItemState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewItem:
+    """One request of a job to be taken."""
+
+    request_id: str
+    body: bytes
+    digest: bytes  # of the request, when it is wanted left out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
     """A job to be taken."""
 
     scope: str
     name: str
-    request_digest: bytes
+    request_digest: bytes  # as `digest_of` its requests
     accounting: Accounting
-    items: Sequence[tuple[str, bytes]]  # request id and request
+    items: Sequence[NewItem]
     complete_by: float | None  # wall clock
 
 
@@ -93,6 +117,15 @@ class ItemRow:
     request_id: str
     state: ItemState
     body: bytes
+    digest: bytes | None  # of its request; None for one that was taken before digests were kept
+
+
+def digest_of(requests: Iterable[NewItem]) -> bytes:
+    """Return what tells a job from others: its requests and their ids in order, and nothing of when they are wanted."""
+    told = hashlib.sha256()
+    for item in requests:
+        told.update(hashlib.sha256(item.request_id.encode()).digest() + item.digest)
+    return told.digest()
 
 
 def create(connection: sqlite3.Connection, job: NewJob, *, now_us: int) -> tuple[int, bool]:
@@ -106,8 +139,7 @@ def create(connection: sqlite3.Connection, job: NewJob, *, now_us: int) -> tuple
     ).fetchone()
     if found is not None:
         if found[1] != job.request_digest:
-            text = f"request id {job.name} was used for another batch job; allowed: a new id for each job"
-            raise DomainError(Reason.REQUEST_ID_REUSED, text, field="aigen-request-id", request_id=job.name)
+            raise _other_job(connection, int(found[0]), job)
         return int(found[0]), False
     account = job.accounting
     values = (
@@ -115,8 +147,29 @@ def create(connection: sqlite3.Connection, job: NewJob, *, now_us: int) -> tuple
         *(int(account.allow_repeat), len(job.items), None if job.complete_by is None else int(job.complete_by * 1e6), now_us),
     )
     job_id = int(connection.execute(_NEW_JOB, values).fetchall()[0][0])
-    connection.executemany(_NEW_ITEM, [(job_id, place, name, body) for place, (name, body) in enumerate(job.items)])
+    lines = [(job_id, place, item.request_id, item.body, item.digest) for place, item in enumerate(job.items)]
+    connection.executemany(_NEW_ITEM, lines)
     return job_id, True
+
+
+def _other_job(connection: sqlite3.Connection, job_id: int, job: NewJob) -> DomainError:
+    """Return the refusal of an id that stands for another job, which names what differs first."""
+    stored = connection.execute(
+        "SELECT request_id, digest FROM batch_item WHERE job_id = ? ORDER BY position", (job_id,)
+    ).fetchall()
+    field, how = "items", "differs"
+    if len(stored) != len(job.items):
+        how = f"are {len(job.items)}, and {len(stored)} there"
+    else:
+        for place, ((request_id, digest), item) in enumerate(zip(stored, job.items, strict=True)):
+            if request_id != item.request_id:
+                field, how = f"items[{place}].request_id", f"is {item.request_id!r}, and {request_id!r} there"
+                break
+            if digest != item.digest:
+                field = f"items[{place}].completion"
+                break
+    text = f"job id {job.name} stands for another batch job: {field} {how}; allowed: the same requests, or a new job id"
+    return DomainError(Reason.REQUEST_ID_REUSED, text, field="aigen-request-id", request_id=job.name, differs=field)
 
 
 def find(connection: sqlite3.Connection, scope: str, name: str) -> JobRow | None:
@@ -142,12 +195,12 @@ def items(
     connection: sqlite3.Connection, job_id: int, *, state: ItemState | None = None, after: int = -1, limit: int = -1
 ) -> list[ItemRow]:
     """Return requests of a job in order, those after a position and in a state."""
-    question = "SELECT position, request_id, state, body FROM batch_item WHERE job_id = ? AND position > ?"
+    question = "SELECT position, request_id, state, body, digest FROM batch_item WHERE job_id = ? AND position > ?"
     values: tuple[object, ...] = (job_id, after)
     if state is not None:
         question, values = f"{question} AND state = ?", (*values, state)
     rows = connection.execute(f"{question} ORDER BY position LIMIT ?", (*values, limit))
-    return [ItemRow(position=row[0], request_id=row[1], state=ItemState(row[2]), body=row[3]) for row in rows]
+    return [ItemRow(position=row[0], request_id=row[1], state=ItemState(row[2]), body=row[3], digest=row[4]) for row in rows]
 
 
 def open_names(connection: sqlite3.Connection, job_id: int) -> list[str]:
@@ -162,9 +215,21 @@ def is_begun(connection: sqlite3.Connection, scope: str, request_id: str) -> boo
     return found is not None and found[0] not in ("reserved", "released")
 
 
-def end_item(connection: sqlite3.Connection, job_id: int, position: int, *, state: ItemState, body: bytes, now_us: int) -> bool:
-    """Write what became of a request, once, and with the last one the end of its job; return whether it was open."""
-    ended = connection.execute(_END_ITEM, (state, body, job_id, position)).rowcount == 1
+def end_item(
+    connection: sqlite3.Connection, job_id: int, position: int, *, state: ItemState, body: bytes, owns: bool, now_us: int
+) -> bool:
+    """Write what became of a request, once, and with the last one the end of its job; return whether it was open.
+
+    Args:
+        connection: The writer's.
+        job_id: Number of the job.
+        position: Of the request in it.
+        state: What became of it.
+        body: Its response or error.
+        owns: Whether what was paid under its id since the job began was paid for it; False where the id is another request's.
+        now_us: Wall clock.
+    """
+    ended = connection.execute(_END_ITEM, (state, body, owns, job_id, position)).rowcount == 1
     connection.execute(_END_JOB, (now_us, job_id, job_id))
     return ended
 
@@ -187,7 +252,8 @@ def drop_old(connection: sqlite3.Connection, *, before_us: int) -> int:
 def _job(connection: sqlite3.Connection, row: tuple[Any, ...]) -> JobRow:
     job_id, scope, name, session, task, labels, allow_repeat, item_count, by_us, create_us, cancel_us, end_us, _ = row
     counts = dict(connection.execute(_COUNTS, (job_id,)).fetchall())
-    cost, saved, submitted = connection.execute(_MONEY, (scope, job_id)).fetchone()
+    cost, saved = connection.execute(_MONEY, (job_id,)).fetchone()
+    submitted = connection.execute(_SUBMITTED, (scope, job_id)).fetchone()[0]
     return JobRow(
         id=job_id,
         scope=scope,

@@ -219,7 +219,7 @@ def _added(intent: Intent, settlement: Settlement) -> Costs:
 
 
 def _noted(note: str) -> str:
-    return f"reconciled: {note}" if note else "reconciled"
+    return f"{RECONCILED}: {note}" if note else RECONCILED
 
 
 def _entry(connection: sqlite3.Connection, scope: str, entry_id: str) -> LedgerEntry:

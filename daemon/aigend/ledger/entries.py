@@ -141,7 +141,7 @@ class BudgetState:
     """One budget in one window, in nano-dollars."""
 
     budget: str
-    key: str  # the value that it holds for; empty: all
+    key: str  # the value that it holds for; empty: all, or calls that carry none
     window: str
     limit_nanos: int
     spent_nanos: int
@@ -149,6 +149,7 @@ class BudgetState:
     action: str  # "warn", "refuse", "pause" or "downgrade"
     reset_time: float | None  # wall clock; None: the window does not end
     start_time: float | None = None  # wall clock; None: the window is a session
+    per_value: bool = False  # whether the budget holds for each value by itself
 
 
 def canonical_labels(labels: Mapping[str, str]) -> str:

@@ -276,8 +276,17 @@ CREATE INDEX operation_archived ON operation (archive_id) WHERE archive_id IS NO
 ALTER TABLE budget_window ADD COLUMN archived_nanos INTEGER NOT NULL DEFAULT 0;  -- part of `spent_nanos` whose rows are archived
 """
 
+# Which attempts a batch job paid for itself, where others come or came under the same request ids, and what its requests were.
+JOB_SHARES = """
+ALTER TABLE batch_job ADD COLUMN attempt_mark INTEGER NOT NULL DEFAULT 0;  -- highest attempt when it was taken: its own come after
+ALTER TABLE batch_item ADD COLUMN attempt_mark INTEGER;  -- highest attempt when it ended; 0: none is its own; NULL: it is open
+ALTER TABLE batch_item ADD COLUMN digest BLOB;           -- SHA-256 of its request without complete_by; NULL: from before
+CREATE INDEX batch_item_by_request ON batch_item (request_id, job_id);
+UPDATE batch_item SET attempt_mark = CASE state WHEN 'failed' THEN 0 ELSE (SELECT max(id) FROM attempt) END WHERE state != 'open';
+"""
+
 # Each brings the schema from its index to index + 1.
-MIGRATIONS = (VERSION_1, BUDGETS, ROLLUPS, BATCHES, PACKED_ROLLUPS, PREFIXES, ARCHIVES)
+MIGRATIONS = (VERSION_1, BUDGETS, ROLLUPS, BATCHES, PACKED_ROLLUPS, PREFIXES, ARCHIVES, JOB_SHARES)
 NEWEST_VERSION = len(MIGRATIONS)
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from aigend.clock import Clock
-from aigend.ledger.entries import AttemptState
+from aigend.ledger.entries import RECONCILED, AttemptState, entry_id_of
 from aigend.ledger.ledger import Ledger
 from aigend.types import CacheOutcome
 
@@ -17,14 +17,18 @@ MOST_CALLS = 20  # in one view
 _LOOK_BACK = 20_000  # journal rows that the first view reads at most
 _BEGIN = "SELECT coalesce(min(seq), 1) - 1 FROM (SELECT seq, create_us FROM journal ORDER BY seq DESC LIMIT ?) WHERE create_us >= ?"
 _NEW = """
-    SELECT j.seq, j.create_us / 60000000, j.event IN ('settled', 'unknown'), j.spent_delta
+    SELECT j.seq, j.create_us / 60000000,
+        j.event = 'unknown' OR (j.event = 'settled' AND a.reason NOT LIKE :corrected), j.spent_delta
     FROM journal j CROSS JOIN attempt a ON a.id = j.attempt_id WHERE j.seq > :after AND a.scope = :scope
 """
 _ENDED = """
     SELECT j.create_us / 1e6, a.provider, a.model, a.service, a.session, a.outcome, a.state,
-        CASE a.state WHEN 'settled' THEN a.cost_nanos WHEN 'released' THEN 0 END, a.total_us
+        CASE a.state WHEN 'settled' THEN a.cost_nanos WHEN 'released' THEN 0 END, a.total_us, a.id,
+        j.event != 'unknown' AND a.reason LIKE :corrected
     FROM journal j CROSS JOIN attempt a ON a.id = j.attempt_id
-    WHERE j.seq > :after AND a.scope = :scope AND j.event IN ('settled', 'unknown', 'released') ORDER BY j.seq DESC LIMIT :limit
+    WHERE j.seq > :after AND a.scope = :scope AND j.event IN ('settled', 'unknown', 'released')
+        AND (j.event != 'unknown' OR a.state = 'unknown')  -- its correction is told instead
+    ORDER BY j.seq DESC LIMIT :limit
 """
 _FREE = """
     SELECT m.minute, sum(m.count) FROM hit_minute m CROSS JOIN account a ON a.id = m.key_id
@@ -55,6 +59,8 @@ class EndedCall:
     state: AttemptState | None  # None: nothing was paid
     cost_nanos: int | None
     total_us: int | None
+    entry_id: str = ""  # empty: nothing was paid
+    corrected: bool = False  # it was told before, while its outcome was unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +116,7 @@ class UsageWatch:
         first = self._seen is None
         if self._seen is None:
             self._seen = int(connection.execute(_BEGIN, (_LOOK_BACK, (minute - MINUTES + 1) * 60_000_000)).fetchone()[0])
-        wanted = {"after": self._seen, "scope": self._scope}
+        wanted = {"after": self._seen, "scope": self._scope, "corrected": f"{RECONCILED}%"}
         ended = connection.execute(_ENDED, wanted | {"limit": MOST_CALLS}).fetchall()
         for seq, at, paid, spent in connection.execute(_NEW, wanted).fetchall():
             self._seen = max(self._seen, seq)
@@ -119,7 +125,7 @@ class UsageWatch:
         since = minute - MINUTES + 1 if first else minute - 1
         for at, count in connection.execute(_FREE, {"minute": since, "scope": self._scope}):
             self._minutes[at].free = count
-        return [_ended(row) for row in ended]
+        return [_ended(row) for row in reversed(ended)]
 
     def _free_calls(self) -> list[EndedCall]:
         return [
@@ -139,8 +145,8 @@ class UsageWatch:
         ]
 
 
-def _ended(row: tuple[float, str, str, str, str, str, str, int | None, int | None]) -> EndedCall:
-    time, provider, model, service, session, outcome, state, cost_nanos, total_us = row
+def _ended(row: tuple[float, str, str, str, str, str, str, int | None, int | None, int, int]) -> EndedCall:
+    time, provider, model, service, session, outcome, state, cost_nanos, total_us, attempt_id, corrected = row
     return EndedCall(
         time=time,
         provider=provider,
@@ -151,4 +157,6 @@ def _ended(row: tuple[float, str, str, str, str, str, str, int | None, int | Non
         state=AttemptState(state),
         cost_nanos=cost_nanos,
         total_us=total_us,
+        entry_id=entry_id_of(attempt_id),
+        corrected=bool(corrected),
     )

@@ -13,11 +13,13 @@ from typing import Any
 
 import yaml
 
-from aigend.config import ModelSettings, Problem, SettingsError, SettingsSections
+from aigend.config import WELL_KNOWN, ModelSettings, Problem, ProviderSettings, SettingsError, SettingsSections, with_usual_adapter
 from aigend.errors import DomainError, Reason, invalid
 from aigend.types import Capability, ModelTier
 
 DEFAULT_MAX_OUTPUT_TOKENS = 8_192
+MARKING_ADAPTERS = frozenset(("anthropic", "bedrock"))  # whose providers are sent marks for their prompt caches
+ASSUMED_MIN_CACHEABLE_TOKENS = 4_096  # of their models where it is not known: the largest that any of them is known to have
 _LONGEST_NAME = 256
 _NEAREST = 3
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -67,6 +69,8 @@ class Catalog:
         configured: Names of providers that can be asked.
         default_model: Name that stands for a request without model and agent; empty: such a request is refused.
         preferred: Full names that win over others under the same bare name.
+        marking: Names of providers that are sent marks for their prompt caches: what a model of theirs caches at least is never
+            unknown, so that nothing is marked which may be too short.
     """
 
     def __init__(
@@ -77,10 +81,12 @@ class Catalog:
         configured: Collection[str],
         default_model: str = "",
         preferred: Collection[str] = (),
+        marking: Collection[str] = (),
     ) -> None:
         self._configured = frozenset(configured)
-        by_name = {model.full_name: model for model in models}
-        targets = {agent: by_name.get(target) or self._unlisted(target, "agents") for agent, target in agents.items()}
+        self._marking = frozenset(marking)
+        by_name = {model.full_name: self._with_minimum(model) for model in models}
+        targets = {agent: by_name.get(target) or self._unlisted(target, f"agents.{agent}") for agent, target in agents.items()}
         by_name.update({model.full_name: model for model in targets.values()})
         listed = [_with_agents(by_name[name], targets) for name in sorted(by_name)]
         self._models = tuple(sorted(listed, key=lambda model: (model.provider, model.id)))
@@ -126,6 +132,10 @@ class Catalog:
         """
         return self._agents.get(name) or self._named(name, field)
 
+    def listed(self, name: str) -> Model | None:
+        """Return a listed model by `provider/model`, id or alias; None where there is none."""
+        return self._full.get(name) or self._bare.get(name)
+
     def list(self, *, provider: str = "", tier: ModelTier | None = None, capability: Capability | None = None) -> tuple[Model, ...]:
         """Return the listed models that match all that is given, by provider and id."""
         return tuple(
@@ -146,7 +156,7 @@ class Catalog:
         return model.provider in self._configured
 
     def _named(self, name: str, field: str) -> Model:
-        found = self._full.get(name) or self._bare.get(name)
+        found = self.listed(name)
         if found is not None:
             return found
         provider, slash, rest = name.partition("/")
@@ -158,7 +168,13 @@ class Catalog:
         provider, _, rest = name.partition("/")
         if not rest or len(rest) > _LONGEST_NAME or not rest.isprintable() or any(map(str.isspace, rest)):
             raise invalid(field, name, f"provider/model with a model of 1 to {_LONGEST_NAME} printable characters without spaces")
-        return Model(id=rest, provider=provider)
+        return self._with_minimum(Model(id=rest, provider=provider))
+
+    def _with_minimum(self, model: Model) -> Model:
+        """The model with a careful minimum where its own is not known and marks would be sent."""
+        if model.min_cacheable_tokens or model.provider not in self._marking:
+            return model
+        return replace(model, min_cacheable_tokens=ASSUMED_MIN_CACHEABLE_TOKENS)
 
     def _agent(self, agent: str) -> Model:
         if (found := self._agents.get(agent)) is not None:
@@ -217,6 +233,7 @@ def build_catalog(settings: SettingsSections, *, configured: Collection[str], bu
             configured=configured,
             default_model=default,
             preferred=frozenset(model.full_name for model in own),
+            marking=_marking(settings),
         )
     except DomainError as error:
         key, value = error.metadata.get("field", "models"), error.metadata.get("model") or error.metadata.get("value", "")
@@ -231,6 +248,12 @@ def bundled_models() -> BundledModels:
         _from_bundled(provider, name, facts) for provider, many in data["models"].items() for name, facts in many.items()
     )
     return BundledModels(models=models, agents=data["agents"], default_model=data["default_model"])
+
+
+def _marking(settings: SettingsSections) -> frozenset[str]:
+    """Providers that are sent marks, those that work without a section included."""
+    known = {name: with_usual_adapter(name, ProviderSettings()) for name in WELL_KNOWN} | settings.providers
+    return frozenset(name for name, provider in known.items() if provider.adapter in MARKING_ADAPTERS)
 
 
 def _reachable(target: str, models: Iterable[Model], configured: Collection[str]) -> str:
@@ -307,7 +330,7 @@ def _check_names(models: list[Model]) -> None:
 
 
 def _bad_model(index: int, field: str, value: str, allowed: str) -> SettingsError:
-    key = f"models[{index}].{field}"
+    key = f"models.{index}.{field}"
     return SettingsError([Problem(text=f"{key} is {value!r}; allowed: {allowed}", key=key, value=value, allowed=allowed)])
 
 

@@ -1,7 +1,6 @@
 """BatchJobService: jobs of requests that can wait."""
 
 import asyncio
-import hashlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
@@ -9,13 +8,14 @@ import grpc
 from aigen.v1 import batch_job_pb2 as pb
 from aigen.v1 import completion_pb2
 
-from aigend.clock import Clock
+from aigend.clock import Clock, utc_text
 from aigend.completion.admission import check_built
 from aigend.completion.deferral.batch_jobs import BatchJobs, unpack_error
 from aigend.completion.snapshot import Snapshot
 from aigend.errors import DomainError, invalid
-from aigend.ledger.batch_jobs import ItemRow, ItemState, JobRow, NewJob
+from aigend.ledger.batch_jobs import ItemRow, ItemState, JobRow, NewItem, NewJob, digest_of
 from aigend.rpc.caller import LOCAL_SCOPE, MAX_REQUEST_ID, Sender, check_request_id, read_metadata, unpack_accounting
+from aigend.rpc.completion import request_digest, request_wire
 from aigend.rpc.content import refuse_unknown
 from aigend.rpc.paging import check_page_size, pack_number, unpack_number
 from aigend.rpc.request import check_size, unpack_request
@@ -79,25 +79,24 @@ class BatchJobServicer:
         name = check_request_id(sender.request_id)
         by = moment_of("complete_by", request.complete_by) if request.HasField("complete_by") else None
         if by is not None and by <= self._clock.time():
-            raise invalid("complete_by", by, "a time to come")
-        digest = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+            raise invalid("complete_by", utc_text(by), f"a time to come; now is {utc_text(self._clock.time())}")
         items = []
         for place, item in enumerate(request.items):
             items.append(self._item(item, f"{name}/{place}", place, request))
             if place % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)  # other calls have their turns in between
-        _check_ids([request_id for request_id, _ in items])
+        _check_ids([item.request_id for item in items])
         return NewJob(
             scope=LOCAL_SCOPE,
             name=name,
-            request_digest=digest,
+            request_digest=digest_of(items),
             accounting=unpack_accounting(sender.account),
             items=items,
             complete_by=by,
         )
 
-    def _item(self, item: pb.BatchJobItem, name: str, place: int, job: pb.CreateBatchJobRequest) -> tuple[str, bytes]:
-        """Return the request id and the bytes of one request, with the job's lane and latest time in it."""
+    def _item(self, item: pb.BatchJobItem, name: str, place: int, job: pb.CreateBatchJobRequest) -> NewItem:
+        """Return one request under its id, with the job's lane and latest time in it."""
         if not item.HasField("completion"):
             raise invalid(f"items[{place}].completion", "unset", "a CompleteRequest")
         message = completion_pb2.CompleteRequest()
@@ -108,14 +107,14 @@ class BatchJobServicer:
         try:
             request = unpack_request(message)
             if request.lane is not Lane.DEFERRED:
-                raise invalid("lane", request.lane.upper(), "unset, or DEFERRED")
+                raise invalid("lane", request.lane.upper(), "unset or DEFERRED, because requests of a job are always deferred")
             check_built(request)
             self._snapshot().router.allowed(request)
         except DomainError as error:
             raise _in_item(error, place) from error
         if len(item.request_id) > MAX_REQUEST_ID or not item.request_id.isprintable():
             raise invalid(f"items[{place}].request_id", item.request_id, f"at most {MAX_REQUEST_ID} printable characters")
-        return item.request_id or name, message.SerializeToString(deterministic=True)
+        return NewItem(request_id=item.request_id or name, body=request_wire(message), digest=request_digest(message))
 
 
 def _check_ids(request_ids: list[str]) -> None:

@@ -72,9 +72,11 @@ class BudgetServicer:
 
     async def set_budget(self, request: pb.SetBudgetRequest) -> pb.SetBudgetResponse:
         """Keep a budget and return what was stored."""
-        budget = unpack_budget(request)
+        budget, snapshot = unpack_budget(request), self._snapshot()
+        for fault in snapshot.selectors.faults(budget.selector):
+            raise invalid(f"budget.selector[{fault.key!r}]", fault.value, fault.allowed)
         if budget.downgrade_to:
-            self._snapshot().catalog.find(budget.downgrade_to, field="budget.downgrade_to")
+            snapshot.catalog.find(budget.downgrade_to, field="budget.downgrade_to")
         return pb.SetBudgetResponse(budget=_pack(await self._budgets.put(budget)))
 
     async def delete_budget(self, request: pb.DeleteBudgetRequest) -> pb.DeleteBudgetResponse:
@@ -153,8 +155,10 @@ def _check(message: pb.Budget) -> None:
         if len(key) > LONGEST_VALUE or len(value) > LONGEST_VALUE:
             raise invalid(f"budget.selector[{key[:40]!r}]", value, f"at most {LONGEST_VALUE} characters")
     downgrades = ACTION.unpack(message.action, "budget.action") is BudgetAction.DOWNGRADE
-    if downgrades != bool(message.downgrade_to):
-        raise invalid("budget.downgrade_to", message.downgrade_to, "a model exactly with action DOWNGRADE")
+    if downgrades and not message.downgrade_to:
+        raise invalid("budget.downgrade_to", "", "a model, which goes with action DOWNGRADE")
+    if message.downgrade_to and not downgrades:
+        raise invalid("budget.downgrade_to", message.downgrade_to, "no model without action DOWNGRADE")
 
 
 def _refused(error: ValidationError, values: Mapping[str, object]) -> DomainError:

@@ -167,7 +167,12 @@ def _chunk(**event: object) -> bytes:
 
 
 def request_digest(message: _Request) -> bytes:
-    """Return the digest that tells whether a request id comes with the same request."""
+    """Return the digest that tells whether a request id comes with the same request; when it is wanted is no part of it."""
+    if message.HasField("complete_by"):  # an age from now is another moment whenever the same call is made again
+        timeless = _Request()
+        timeless.CopyFrom(message)
+        timeless.ClearField("complete_by")
+        message = timeless
     return hashlib.sha256(request_wire(message)).digest()
 
 

@@ -9,6 +9,7 @@ from aigen.v1 import daemon_pb2 as pb
 
 from aigend.config import FlatSetting
 from aigend.errors import invalid
+from aigend.ledger.budgets.book import label_of
 from aigend.ledger.entries import BudgetState
 from aigend.routing.health import CircuitReport, CircuitState
 from aigend.rpc.enums import EnumPair
@@ -168,7 +169,7 @@ def _pack_key(report: CircuitReport) -> pb.ProviderKeyStatus:
 def pack_budget(state: BudgetState) -> pb.BudgetStatus:
     """Return the message of one budget in one window."""
     return pb.BudgetStatus(
-        name=f"{state.budget}[{state.key}]" if state.key else state.budget,
+        name=label_of(state.budget, state.key, per_value=state.per_value),
         window=state.window,
         limit_usd_nanos=state.limit_nanos,
         spent_usd_nanos=state.spent_nanos,

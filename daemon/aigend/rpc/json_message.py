@@ -14,7 +14,20 @@ from google.protobuf.message import Message
 
 from aigend.errors import invalid
 
-LONGEST_PROBLEM = 200
+_DURATION, _TIMESTAMP = "google.protobuf.Duration", "google.protobuf.Timestamp"
+_MOST_SECONDS = 1e12  # more is no duration, and may be too large a number to be written out
+_KINDS: Mapping[int, tuple[tuple[type, ...], str]] = {  # by type of a field: what JSON has for it, and how that is told
+    FieldDescriptor.TYPE_STRING: ((str,), "a text"),
+    FieldDescriptor.TYPE_BYTES: ((str,), "a text in base64"),
+    FieldDescriptor.TYPE_BOOL: ((bool,), "true or false"),
+    FieldDescriptor.TYPE_DOUBLE: ((int, float, str), "a number"),
+    FieldDescriptor.TYPE_INT32: ((int, float, str), "a whole number from -2,147,483,648 to 2,147,483,647"),
+    FieldDescriptor.TYPE_INT64: ((int, float, str), "a whole number of at most 64 bits"),
+}
+_TIMES = {
+    _DURATION: ((int, float, str), "seconds, as a number or a text such as 90s"),
+    _TIMESTAMP: ((str,), "a text in RFC 3339, such as 2030-11-22T08:00:00Z"),
+}
 _TEXT_PARTS = {"aigen.v1.CompleteRequest": {"system": "system"}, "aigen.v1.Message": {"content": "parts"}}
 _WORD_BREAK = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -34,7 +47,8 @@ def fill(message: Message, values: Mapping[str, Any], *, beside: Collection[str]
         try:
             ParseDict({key: value}, message)
         except (ParseError, ValueError, TypeError) as error:
-            raise invalid(key, json.dumps(value, default=str), _problem(error)) from error
+            field = cast(Descriptor, message.DESCRIPTOR).fields_by_name[key]
+            raise invalid(key, _shown(value), _kind(field)[1]) from error
 
 
 def plain(message: Message) -> dict[str, Any]:
@@ -65,27 +79,54 @@ def _spelled(values: Mapping[str, Any], kind: Descriptor, where: str, beside: Co
     for key, value in values.items():
         name = shorthands.get(key, key) if isinstance(value, str) else key
         field = kind.fields_by_name.get(name)
+        if field is None and key in shorthands:
+            raise invalid(f"{where}{key}", _shown(value), f"a text; a list of parts stands under {shorthands[key]}")
         if field is None:
             raise invalid(f"{where}{key}", "no field of it", ", ".join(sorted({*kind.fields_by_name, *shorthands, *beside})))
         if name in found:
             raise invalid(f"{where}{key}", "given twice", f"one of {key} and {name}")
         if value is not None:
-            found[name] = (
-                [{"text": value}] if key in shorthands and isinstance(value, str) else _value(field, value, f"{where}{key}")
-            )
+            texts = key in shorthands and isinstance(value, str)
+            found[name] = [{"text": value}] if texts else _value(field, value, f"{where}{key}")
     return found
 
 
 def _value(field: FieldDescriptor, value: Any, where: str) -> Any:
-    if isinstance(value, list):
-        return [_value(field, item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if field.is_repeated and not _is_map(field):
+        if not isinstance(value, list):
+            raise invalid(where, _shown(value), f"a list, each {_kind(field)[1]}")
+        return [_one(field, item, f"{where}[{index}]") for index, item in enumerate(value)]
+    return _one(field, value, where)
+
+
+def _one(field: FieldDescriptor, value: Any, where: str) -> Any:
     if field.enum_type is not None:
         return _number(field.enum_type, value, where)
-    if field.message_type is None or field.message_type.GetOptions().map_entry:
+    kinds, told = _kind(field)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise invalid(where, _shown(value), told)
+    if field.message_type is None or _is_map(field) or field.message_type.full_name == _TIMESTAMP:
         return value
-    if isinstance(value, int | float) and field.message_type.full_name == "google.protobuf.Duration":
-        return f"{value:.9f}s"
-    return _spelled(value, field.message_type, f"{where}.") if isinstance(value, Mapping) else value
+    if field.message_type.full_name != _DURATION:
+        return _spelled(cast(Mapping[str, Any], value), field.message_type, f"{where}.")
+    if isinstance(value, int | float) and not abs(value) < _MOST_SECONDS:
+        raise invalid(where, _shown(value), told)
+    return value if isinstance(value, str) else f"{value:.9f}s"
+
+
+def _kind(field: FieldDescriptor) -> tuple[tuple[type, ...], str]:
+    """Return what JSON has for a field, or for one of a list of them, and how that is told to people."""
+    message = field.message_type
+    if message is None:
+        return _KINDS[field.type]
+    if _is_map(field):
+        return (Mapping,), "an object whose values are texts"
+    shorthands = _TEXT_PARTS.get(message.full_name, {})
+    return _TIMES.get(message.full_name) or ((Mapping,), f"an object with {', '.join((*message.fields_by_name, *shorthands))}")
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def _number(kind: EnumDescriptor, value: Any, where: str) -> int:
@@ -106,6 +147,6 @@ def _prefix(kind: EnumDescriptor) -> str:
     return f"{_WORD_BREAK.sub('_', kind.name).upper()}_"
 
 
-def _problem(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"what the contract says of it ({text[:LONGEST_PROBLEM]})"
+def _shown(value: Any) -> object:
+    """Return a value as a refusal repeats it: what is no text or number as JSON."""
+    return value if isinstance(value, str | int | float) and not isinstance(value, bool) else json.dumps(value, default=str)

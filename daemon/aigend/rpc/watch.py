@@ -85,4 +85,6 @@ def _pack_call(call: EndedCall) -> pb.WatchedCall:
         state=None if call.state is None else ATTEMPT_STATE.pack(call.state),
         cost_usd_nanos=call.cost_nanos,
         total_us=call.total_us,
+        ledger_entry_id=call.entry_id,
+        corrected=call.corrected,
     )

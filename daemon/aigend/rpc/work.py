@@ -1,6 +1,5 @@
 """Deferred work as JSON lines: a request with its account and id in one object, and its result in another."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,7 +11,7 @@ from aigend.completion.batch import Item
 from aigend.completion.call import Reply
 from aigend.errors import DomainError, invalid
 from aigend.rpc.caller import LOCAL_SCOPE, check_request_id, unpack_accounting
-from aigend.rpc.completion import request_wire
+from aigend.rpc.completion import request_digest, request_wire
 from aigend.rpc.json_message import fill, plain
 from aigend.rpc.request import check_size, read_json, unpack_request
 from aigend.rpc.status import as_domain_error
@@ -56,12 +55,12 @@ class WorkLines:
         fill(message, {key: value for key, value in values.items() if key not in ACCOUNT}, beside={*ACCOUNT, REQUEST_ID})
         message.lane = message.lane or completion_pb2.LANE_DEFERRED
         check_size(message.ByteSize(), self._max_bytes())
-        wire = request_wire(message)
+        wire, digest = request_wire(message), request_digest(message)
         caller = Caller(
             scope=LOCAL_SCOPE,
             request_id=request_id,
             accounting=unpack_accounting(account.SerializeToString(deterministic=True)),
-            digest_of=lambda: hashlib.sha256(wire).digest(),
+            digest_of=partial(bytes, digest),
             wire_of=partial(bytes, wire),
         )
         return caller, unpack_request(message)

@@ -491,7 +491,8 @@ async def test_jobs_keep_to_the_providers_limits(tmp_path: Path):
 async def test_provider_without_batch_jobs_is_refused(tmp_path: Path):
     """A lane that the provider does not have is never ignored; another allowed route that has it serves."""
     async with house(tmp_path) as h:
-        with pytest.raises(DomainError, match=r"CAPABILITY_MISSING.*lane DEFERRED.*provider two has no batch API"):
+        told = r"CAPABILITY_MISSING.*lane DEFERRED.*provider two has no batch API.*set providers.two.batch_api to use if it has one"
+        with pytest.raises(DomainError, match=told):
             await h.spine.ask(model="two/model-2", lane=Lane.DEFERRED)
 
 

@@ -241,7 +241,7 @@ def test_flattened_settings_hide_secrets_and_show_paths_in_force(write):
     assert flat["budgets"].value_json == "[]"
     assert flat["cache.ttl_s"].value_json == "86400.0"
     assert flat["providers.openai.timeout_s"].origin == "default"
-    assert "planted-secret" not in repr(load(path)) + repr(flat)
+    assert "planted-secret" not in repr(load(path)) + repr(load(path).sources) + repr(flat)
 
 
 def test_settings_can_not_be_changed():

@@ -25,9 +25,23 @@ def test_address_is_found_and_never_shown(tmp_path, text):
     assert "https://hooks/a" not in repr(loaded) + str([(s.key, s.value_json) for s in loaded.flatten()])
 
 
-def test_variable_that_is_not_set_leaves_it_without_address(tmp_path):
-    """The daemon starts, and posts nothing there."""
-    assert load_settings(written(tmp_path, "url_env: HOOK"), {"HOME": str(tmp_path)}).settings.alerts.webhooks["team"].url is None
+def test_variable_that_is_not_set_leaves_it_without_address_and_is_warned_of(tmp_path):
+    """The daemon starts, posts nothing there, and the warning names place, setting and variable."""
+    path = written(tmp_path, "url_env: HOOK")
+    loaded = load_settings(path, {"HOME": str(tmp_path)})
+    assert loaded.settings.alerts.webhooks["team"].url is None
+    assert [str(warning) for warning in loaded.warnings] == [
+        f"{path}:1: alerts.webhooks.team.url_env names the variable HOOK, which is not set here: webhook team has no address, "
+        "and no alert is posted there"
+    ]
+
+
+def test_address_written_in_place_of_its_variable_is_not_shown(tmp_path):
+    """Whoever writes the address where the variable's name belongs is warned, without it."""
+    loaded = load_settings(written(tmp_path, "url_env: 'https://hooks/a'"), {"HOME": str(tmp_path)})
+    (warning,) = loaded.warnings
+    assert "names the variable ***" in str(warning)
+    assert "hooks/a" not in str(warning)
 
 
 @pytest.mark.parametrize(
@@ -50,10 +64,16 @@ def test_unusable_address_is_refused_without_showing_it(tmp_path, text, mode, sa
     assert "hooks/a" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["action: downgrade", "action: refuse, downgrade_to: gpt-4o"])
-def test_downgrade_and_its_model_go_together(tmp_path, text):
-    """One without the other is refused."""
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("action: downgrade", r"aigend\.yaml:1: budgets\.0\.downgrade_to is not set; allowed: a model"),
+        ("action: refuse, downgrade_to: gpt-4o", r"aigend\.yaml:1: budgets\.0\.downgrade_to is 'gpt-4o'; allowed: no model"),
+    ],
+)
+def test_downgrade_and_its_model_go_together(tmp_path, text, said):
+    """One without the other is refused, where it stands."""
     path = tmp_path / "aigend.yaml"
     path.write_text(f"budgets: [{{name: team, period: daily, limit_usd: 1, {text}}}]\n")
-    with pytest.raises(SettingsError, match="downgrade_to"):
+    with pytest.raises(SettingsError, match=said):
         load_settings(path, {})

@@ -78,12 +78,17 @@ async def test_budgets_switched_off_hold_nothing_and_take_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fields", "field"), [({"selector": {"sesion": "x"}}, "budget.selector"), ({"each": "sesion"}, "budget.each")]
+    ("fields", "said"),
+    [
+        ({"selector": {"sesion": "x"}}, r"budget\.selector\['sesion'\] is 'x'; allowed: the keys agent, .*session\?\)"),
+        ({"selector": {"team": "x"}}, r"budget\.selector\['team'\] is 'x'; allowed: the keys agent, .*label:team\?\)"),
+        ({"each": "sesion"}, r"budget\.each is 'sesion'; allowed: agent, .*label:<key> \(did you mean session\?\)"),
+    ],
 )
-async def test_unusable_selector_is_refused_by_name(tmp_path, fields, field):
+async def test_unusable_selector_is_refused_by_name(tmp_path, fields, said):
     """What is stored can be used; the field, its value and the keys that there are, are named."""
     async with opened(tmp_path) as ledger:
-        with pytest.raises(DomainError, match=f"{field} is 'sesion'; allowed: service, session, .*label:<key>"):
+        with pytest.raises(DomainError, match=said):
             await ledger.budgets.put(budget("mine", **fields))
         assert await rows(ledger, "SELECT count(*) FROM budget") == [(0,)]
 

@@ -173,6 +173,39 @@ async def test_totals_survive_a_restart(tmp_path):
         assert [(state.budget, state.spent_nanos) for state in ledger.budget_status(NOW)] == [("all", 600)]
 
 
+async def test_missing_value_is_told_as_none(tmp_path):
+    """Refusal and alert say (none) of calls without the value that a budget holds for."""
+    async with opened(tmp_path, budget("team", 1_000, each="label:team")) as ledger:
+        settled = await ledger.settle(await ledger.reserve(intent()), settlement(950))
+        assert settled.warnings[0].startswith("budget team[(none)] passed 90 % in window 2026-01-01")
+        with pytest.raises(DomainError, match=r"budget team\[\(none\)\] has 0\.00000005 of"):
+            await ledger.reserve(intent("r2"))
+        assert [(state.key, state.per_value) for state in ledger.budget_status(NOW)] == [("", True)]
+
+
+async def test_sessions_are_told_of_with_the_one_used_last_first(tmp_path):
+    """Windows of sessions never end, so that those in use come before those long gone; others go by value."""
+    async with opened(tmp_path, budget("run", period="session", each="session"), budget("day", each="session")) as ledger:
+        for number, session in enumerate(("b", "a", "c", "a")):
+            await ledger.reserve(intent(f"r{number}", session=session))
+        told = [(state.budget, state.key) for state in ledger.budget_status(NOW)]
+        assert told == [("day", "a"), ("day", "b"), ("day", "c"), ("run", "a"), ("run", "c"), ("run", "b")]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"period": "monthly"}, {"period": "daily"}), ({"each": "session"}, {"each": None}), ({"period": "session"}, {})],
+)
+async def test_windows_to_which_no_call_can_come_are_not_told_of(tmp_path, before, after):
+    """With another period, or holding for other values, a budget begins new windows, and the old ones are not shown as its own."""
+    async with opened(tmp_path) as ledger:
+        await ledger.budgets.put(budget(**before))
+        await ledger.settle(await ledger.reserve(intent(session="run-1")), settlement(600))
+        assert [state.spent_nanos for state in ledger.budget_status(NOW)] == [600]
+        await ledger.budgets.put(budget(**after))
+        assert [(state.window, state.spent_nanos) for state in ledger.budget_status(NOW)] == [("2026-01-01", 0)]
+
+
 async def test_remembered_windows_are_bounded(tmp_path):
     """Windows of sessions long gone cost no memory."""
     async with opened(tmp_path, budget(each="session")) as ledger:

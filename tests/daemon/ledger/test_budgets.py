@@ -40,6 +40,34 @@ def test_budget_holds_for_each_value():
     assert book.matching(intent())[0].key == ""
 
 
+def test_selector_is_read_once_in_the_words_of_bookings():
+    """What a selector means is asked when a book is made, also with budgets added; calls are compared with that."""
+    asked = []
+
+    def meaning(selector):
+        asked.append(selector)
+        return {"model": "m"} if selector else {}
+
+    book = BudgetBook([budget(selector={"model": "p/m"})], meaning=meaning).with_more([budget("more", selector={"model": "nick"})])
+    made = len(asked)
+    assert [claim.budget for claim in book.matching(intent())] == ["all", "more"]
+    assert len(asked) == made
+    assert book.budgets[0].selector == {"model": "p/m"}
+
+
+def test_calls_without_a_session_fall_under_no_session():
+    """A budget whose window is a session counts calls that have one; others would share a window that never ends."""
+    book = BudgetBook([budget(period="session"), budget("each", period="session", each="label:team"), budget("day")])
+    assert [claim.budget for claim in book.matching(intent())] == ["day"]
+    assert [claim.budget for claim in book.matching(intent(session="run-1"))] == ["all", "each", "day"]
+
+
+def test_missing_value_has_a_name_for_people():
+    """Calls without the value that a budget holds for are told as (none); a budget for all has its bare name."""
+    book = BudgetBook([budget("team", each="label:team"), budget("plain")])
+    assert [claim.label for claim in book.matching(intent())] == ["team[(none)]", "plain"]
+
+
 def test_session_budget_never_ends():
     """The window of a session is the session."""
     claim = BudgetBook([budget(period="session")]).matching(intent(session="run-1"))[0]

@@ -1,6 +1,6 @@
 """Reading price files."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
@@ -96,11 +96,26 @@ MODEL = HEAD + "providers:\n  openai:\n    gpt-4o: "
         (MODEL + "{input: 1, tiers: [{input: 1}]}", 5, "tiers[0].above is missing"),
         (MODEL + "{input: 1, tiers: [{above: -5, input: 1}]}", 5, "tiers[0].above is '-5'; allowed: input tokens"),
         (MODEL + "{input: 1, batch: {inputs: 1}}", 5, "batch.inputs is unknown"),
+        (MODEL + "{input: 1, checked_on: 2026-11-23}", 5, "gpt-4o.checked_on is '2026-11-23'; allowed: a day that has come"),
+        (HEAD + "checked_on: 2027-01-01", 3, "checked_on is '2027-01-01'; allowed: a day that has come, as YYYY-MM-DD"),
+        (
+            MODEL + "\n      - {input: 1, valid_from: 2026-01-01}\n      - {input: 2, valid_from: 2026-01-01}",
+            7,
+            "providers.openai.gpt-4o[1].valid_from is '2026-01-01'; allowed: each day once in a model's list",
+        ),
+        (MODEL + "\n      - {input: 1}\n      - {input: 2}", 7, "gpt-4o[1].valid_from is missing; allowed: each day once"),
     ],
 )
 def test_bad_file_is_refused_with_its_place(text, line, says):
     """The error names the file, the line, the key, the value and what is allowed."""
     with pytest.raises(PriceFileError) as caught:
-        parse_prices(text, name="prices.yaml")
+        parse_prices(text, name="prices.yaml", today=date(2026, 11, 21))
     assert says in str(caught.value)
     assert str(caught.value).startswith(f"prices.yaml:{line}: " if line else "prices.yaml: ")
+
+
+def test_day_of_a_check_may_be_tomorrow_in_utc():
+    """Somewhere it is tomorrow already; announced prices may begin any day; without a day of today nothing is held against it."""
+    entry = "{input: 1, checked_on: 2026-11-22, valid_from: 2027-06-01}"
+    assert parse_prices(MODEL + entry, name="f", today=date(2026, 11, 21)).models
+    assert parse_prices(HEAD + "checked_on: 2999-01-01", name="f").models == {}

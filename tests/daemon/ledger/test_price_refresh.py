@@ -114,8 +114,9 @@ async def test_schedule_fetches_again_and_survives_a_failure(address: Address) -
     refresher, catalog = made(address.url, clock, refresh_every_s=3_600)
     address.body = b"not JSON"
     task = asyncio.create_task(refresher.keep_fresh())
-    while address.asked < 1:  # noqa: ASYNC110 - the fetch runs in a thread that signals nobody
+    while not clock.sleeper_count:  # noqa: ASYNC110 - the fetch runs in a thread; once it has failed, the next one is waited for
         await asyncio.sleep(0.001)
+    assert address.asked == 1
     address.body = address.priced(9)
     while (price := catalog.lookup("openai", "gpt-4o-mini", NOW)) is None or price.input != 9:
         clock.advance(3_600)

@@ -193,7 +193,7 @@ def test_a_region_is_needed_and_may_stand_in_the_address() -> None:
 def test_the_missing_part_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Amazon's packages the error names the extra that brings them."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(DomainError, match=r"aigen\[bedrock\]") as caught:
+    with pytest.raises(DomainError, match=r"the extra bedrock: pip install '\.\[daemon,bedrock\]' in a checkout") as caught:
         connect("amazon", ProviderSettings(adapter="bedrock"), answer_bytes=1)
     assert caught.value.reason is Reason.PROVIDER_NOT_CONFIGURED
 

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from aigend.completion.prompt_cache import plans
 from aigend.config import ModelSettings, ProviderSettings, SettingsError, SettingsSections
 from aigend.errors import DomainError, Reason
 from aigend.ledger.prices.catalog import PriceCatalog
-from aigend.routing.catalog import BundledModels, Model, build_catalog, bundled_models
+from aigend.routing.catalog import MARKING_ADAPTERS, BundledModels, Model, build_catalog, bundled_models
 from aigend.types import Capability, ModelTier
 
 ALL_PROVIDERS = ("openai", "anthropic", "google", "perplexity")
@@ -170,10 +171,10 @@ def test_positions_follow_the_list_and_never_change():
     ("settings", "key", "says"),
     [
         ({"default_model": "gpt4o"}, "default_model", "did you mean"),
-        ({"agents": {"claude": "anthropic/"}}, "agents", "provider/model"),
-        ({"models": [{"id": "m", "provider": "p", "capabilities": ["sing"]}]}, "models[0].capabilities", "'sing'; allowed: chat"),
-        ({"models": [{"id": "m", "provider": "p"}, {"id": "n", "provider": "p", "aliases": ["m"]}]}, "models[1].aliases", "'m'"),
-        ({"models": [{"id": "m", "provider": "p"}, {"id": "m", "provider": "p"}]}, "models[1].id", "no other model of p"),
+        ({"agents": {"claude": "anthropic/"}}, "agents.claude", "provider/model"),
+        ({"models": [{"id": "m", "provider": "p", "capabilities": ["sing"]}]}, "models.0.capabilities", "'sing'; allowed: chat"),
+        ({"models": [{"id": "m", "provider": "p"}, {"id": "n", "provider": "p", "aliases": ["m"]}]}, "models.1.aliases", "'m'"),
+        ({"models": [{"id": "m", "provider": "p"}, {"id": "m", "provider": "p"}]}, "models.1.id", "no other model of p"),
     ],
 )
 def test_bad_settings_name_their_key(settings, key, says):
@@ -224,6 +225,24 @@ def test_shortest_cached_prefixes_are_those_of_the_providers():
         "google/gemini-4-argon": 6_144,
     }
     assert {name: models[name] for name in expected} == expected
+
+
+def test_unknown_minimum_is_a_careful_one_where_marks_are_sent():
+    """What a provider with marks caches at least counts as 4,096 tokens where nobody knows it, for listed models and others."""
+    house = {"providers": {"house": {"adapter": "anthropic"}, "amazon": {"adapter": "bedrock", "price_provider": "aws"}}}
+    catalog = _catalog(("anthropic", "house", "amazon", "openai"), **house)
+    for name in ("claude-sonnet-5-5", "claude-haiku-5-5", "claude-opus-5-5", "anthropic/new", "house/new", "amazon/new"):
+        assert catalog.resolve(name, "").min_cacheable_tokens == 4_096, name
+    assert catalog.resolve("claude-opus-5", "").min_cacheable_tokens == 512
+    assert catalog.resolve("gpt-3.5-turbo", "").min_cacheable_tokens == 0
+    assert catalog.resolve("openai/new", "").min_cacheable_tokens == 0
+    own = {"models": [{"id": "claude-sonnet-5-5", "provider": "anthropic", "min_cacheable_tokens": 1}]}
+    assert _catalog(("anthropic",), **own).resolve("claude-sonnet-5-5", "").min_cacheable_tokens == 1
+
+
+def test_adapters_with_marks_are_those_that_are_sent_some():
+    """The catalog assumes a minimum exactly where plans mark."""
+    assert MARKING_ADAPTERS == plans.MARKING_ADAPTERS
 
 
 def test_perplexity_is_reached_through_its_agent_api():

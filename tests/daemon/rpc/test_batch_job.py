@@ -10,9 +10,11 @@ import grpc
 import pytest
 from aigen.v1 import batch_job_pb2 as pb
 from aigen.v1 import completion_pb2
+from aigend.clock import utc_text
 from aigend.completion.deferral.batch_jobs import BatchJobs
 from aigend.errors import DomainError, Reason
 from aigend.providers.port import FaultKind, ProviderFault
+from aigend.rpc.times import timestamp
 
 from tests.daemon.rpc.served import Served, asked, failure, read_status, served
 from tests.fakes import FakeBatchProvider, FakeClock, settle
@@ -31,7 +33,11 @@ class House:
 
     async def create(self, *texts: str, name: str = "job", **fields) -> pb.BatchJob:
         """Create a job."""
-        request = pb.CreateBatchJobRequest(items=[pb.BatchJobItem(completion=asked(text)) for text in texts], **fields)
+        return await self.create_items(*(pb.BatchJobItem(completion=asked(text)) for text in texts), name=name, **fields)
+
+    async def create_items(self, *items: pb.BatchJobItem, name: str = "job", **fields) -> pb.BatchJob:
+        """Create a job of such requests."""
+        request = pb.CreateBatchJobRequest(items=items, **fields)
         response = await self.served.batch_job.CreateBatchJob(request, metadata=(("aigen-request-id", name),))
         return response.job
 
@@ -230,6 +236,26 @@ async def test_bad_item_is_refused_before_anything_is_begun(tmp_path: Path, item
     assert (refused.metadata["field"], len(jobs.jobs)) == (field, 0)
 
 
+async def test_lane_that_a_job_has_not_is_refused_in_plain_words(tmp_path: Path):
+    """Lines of a job are always deferred, and the error says so."""
+    async with house(tmp_path) as h:
+        item = pb.BatchJobItem(completion=asked("a", lane=completion_pb2.LANE_FLEX))
+        refused = await failure(h.create_items(item))
+    assert "lane is 'FLEX'; allowed: unset or DEFERRED, because requests of a job are always deferred" in refused.text
+
+
+async def test_time_beside_another_lane_is_shown_as_people_write_it(tmp_path: Path):
+    """The last moment of the contract too, which lies behind the last second that Python knows."""
+    async with house(tmp_path) as h:
+        for seconds, nanos, shown in (
+            (1_577_836_800, 0, "2020-01-01T00:00:00Z"),
+            (253_402_300_799, 999_999_999, "9999-12-31T23:59:59Z"),
+        ):
+            asking = asked("a", complete_by={"seconds": seconds, "nanos": nanos})
+            refused = await failure(h.served.completion.Complete(asking))
+            assert refused.text == f"complete_by is '{shown}'; allowed: unset, or a time with lane DEFERRED"
+
+
 async def test_time_that_has_passed_is_refused(tmp_path: Path):
     """A job can't be complete before it was created."""
     async with house(tmp_path) as h:
@@ -237,6 +263,10 @@ async def test_time_that_has_passed_is_refused(tmp_path: Path):
         request.complete_by.FromSeconds(int(h.clock.time()) - 1)
         refused = await failure(h.served.batch_job.CreateBatchJob(request))
     assert refused.metadata["field"] == "complete_by"
+    assert (
+        refused.text
+        == f"complete_by is '{utc_text(h.clock.time() - 1)}'; allowed: a time to come; now is {utc_text(h.clock.time())}"
+    )
 
 
 async def test_unknown_job_is_not_found(tmp_path: Path):
@@ -245,7 +275,124 @@ async def test_unknown_job_is_not_found(tmp_path: Path):
         stub = h.served.batch_job
         assert (await failure(stub.GetBatchJob(pb.GetBatchJobRequest(job_id="no")))).reason == "NOT_FOUND"
         assert (await failure(stub.CancelBatchJob(pb.CancelBatchJobRequest(job_id="no")))).reason == "NOT_FOUND"
-        assert (await failure(h.results("no"))).reason == "NOT_FOUND"
+        missing = await failure(h.results("no"))
+    assert (missing.reason, missing.metadata["field"], missing.metadata["job_id"]) == ("NOT_FOUND", "job_id", "no")
+    assert "there is no batch job of that id; `aigenctl job list` shows" in missing.text
+
+
+async def test_job_that_was_never_run_shows_nothing_of_what_another_job_paid(tmp_path: Path):
+    """One request id, refused in one job and answered in the next: the first cost nothing, and the sum is what was charged."""
+    async with house(tmp_path) as h:
+        await h.create_items(pb.BatchJobItem(completion=asked("one", model="two/model-2"), request_id="mine"), name="refused")
+        [refused] = await h.results("refused", wait=True)
+        await h.create_items(pb.BatchJobItem(completion=asked("one"), request_id="mine"), name="answered")
+        await h.leaves(1)
+        assert [(await h.job(name)).submitted_count for name in ("refused", "answered")] == [0, 1]
+        await h.runs()
+        [answered] = await h.results("answered", wait=True)
+        first, second = await h.job("refused"), await h.job("answered")
+    assert read_status(refused.status)[0] == "CAPABILITY_MISSING"
+    assert (first.cost_usd_nanos, first.saved_usd_nanos, first.failed_count) == (0, 0, 1)
+    assert second.cost_usd_nanos == answered.response.cost_usd_nanos > 0
+
+
+async def test_kept_reply_counts_in_the_job_that_paid_for_it(tmp_path: Path):
+    """A job that gets what an earlier one paid, or what one pays that runs beside it, adds nothing to the sum of all jobs."""
+    async with house(tmp_path) as h:
+        item = pb.BatchJobItem(completion=asked("one"), request_id="mine")
+        await h.create_items(item, name="first")
+        await h.create_items(item, name="beside")
+        await h.leaves(1)
+        await h.runs()
+        await h.until(lambda: not h.served.house.deferred.submitted)
+        assert len(await h.results("beside", wait=True)) == 1
+        await h.create_items(item, name="later")
+        [later] = await h.results("later", wait=True)
+        costs = [(await h.job(name)).cost_usd_nanos for name in ("first", "beside", "later")]
+    assert later.response.text == "answer to: one"
+    assert (costs[0] > 0, costs[1:]) == (True, [0, 0])
+
+
+async def test_job_whose_id_another_call_uses_shows_nothing_of_its_cost(tmp_path: Path):
+    """A request that is refused with REQUEST_ID_REUSED did not pay for the call under its id, whenever that was made."""
+    async with house(tmp_path) as h:
+        await h.create_items(pb.BatchJobItem(completion=asked("one"), request_id="mine"), name="first")
+        await eventually(lambda: h.served.house.deferred.waiting == 1)
+        await h.create_items(pb.BatchJobItem(completion=asked("two"), request_id="mine"), name="second")
+        [refused] = await h.results("second", wait=True)
+        await h.leaves(1)
+        await h.runs()
+        assert len(await h.results("first", wait=True)) == 1
+        costs = [(await h.job(name)).cost_usd_nanos for name in ("first", "second")]
+    assert read_status(refused.status)[0] == "REQUEST_ID_REUSED"
+    assert (costs[0] > 0, costs[1]) == (True, 0)
+
+
+async def test_cost_of_a_job_survives_a_restart_under_way(tmp_path: Path):
+    """What was paid for a job counts in it, although another life of the daemon brought the answer."""
+    async with house(tmp_path) as h:
+        await h.create("one")
+        await h.leaves(1)
+    async with house(tmp_path, batch=h.batch, clock=h.clock) as h:
+        await eventually(lambda: h.served.house.deferred.submitted == 1)
+        await h.passes(1)
+        await h.runs()
+        reading = asyncio.create_task(h.results(wait=True))
+        await h.until(reading.done)
+        [result] = await reading
+        assert (await h.job()).cost_usd_nanos == result.response.cost_usd_nanos > 0
+
+
+async def test_same_job_wanted_at_another_time_is_the_job_that_is_there(tmp_path: Path):
+    """An age from now is another moment each time; when a job is wanted does not tell it from others, and its first time holds."""
+    async with house(tmp_path) as h:
+        wanted = [timestamp(h.clock.time() + days * 86_400) for days in (3, 4)]
+        first = await h.create("one", complete_by=wanted[0])
+        items = [pb.BatchJobItem(completion=asked("one", complete_by=wanted[1]))]
+        assert await h.create_items(*items, complete_by=wanted[1]) == first
+        assert (await h.create("one")).complete_by == wanted[0]
+
+
+async def test_request_id_with_the_same_request_wanted_at_another_time_is_the_same_call(tmp_path: Path):
+    """A caller who comes back with an age from now joins his deferred call, and a job that names its id gets its reply."""
+    async with house(tmp_path) as h:
+        wanted = [timestamp(h.clock.time() + days * 86_400) for days in (3, 4, 5)]
+        calls = [
+            asyncio.ensure_future(
+                h.served.completion.Complete(
+                    asked("one", lane=completion_pb2.LANE_DEFERRED, complete_by=by), metadata=(("aigen-request-id", "mine"),)
+                )
+            )
+            for by in wanted[:2]
+        ]
+        await eventually(lambda: h.served.house.deferred.waiting == 1)
+        await h.create_items(pb.BatchJobItem(completion=asked("one"), request_id="mine"), complete_by=wanted[2])
+        await h.leaves(1)
+        await h.runs()
+        await h.until(lambda: all(call.done() for call in calls))
+        assert {(await call).text for call in calls} == {"answer to: one"}
+        [result] = await h.results(wait=True)
+    assert result.response.text == "answer to: one"
+
+
+@pytest.mark.parametrize(
+    ("items", "differs", "said"),
+    [
+        (["one"], "items", "items are 1, and 2 there"),
+        (["one", "three"], "items[1].completion", "items[1].completion differs"),
+        (["one", "mine:two"], "items[1].request_id", "items[1].request_id is 'mine', and 'job/1' there"),
+    ],
+)
+async def test_id_of_another_job_is_refused_naming_what_differs(tmp_path: Path, items: list[str], differs: str, said: str):
+    """The message speaks of a job id, and of the first field in which the two jobs differ."""
+    async with house(tmp_path) as h:
+        await h.create("one", "two")
+        made = [text.rpartition(":") for text in items]
+        refused = await failure(
+            h.create_items(*(pb.BatchJobItem(completion=asked(prompt), request_id=name) for name, _, prompt in made))
+        )
+    assert (refused.reason, refused.metadata["differs"]) == ("REQUEST_ID_REUSED", differs)
+    assert refused.text == f"job id job stands for another batch job: {said}; allowed: the same requests, or a new job id"
 
 
 async def test_old_job_is_dropped(tmp_path: Path):

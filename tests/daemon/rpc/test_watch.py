@@ -1,8 +1,12 @@
 """WatchUsage through a real socket, from the daemon's ledger to the view that a person sees."""
 
 import io
+from collections import deque
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import aigen
+import aigen.live
 import pytest
 from aigenctl import watching
 from rich.console import Console
@@ -46,6 +50,28 @@ async def test_watch_is_shown_as_a_panel(house: House):
     text = console.file.getvalue()
     for word in ("Usage Now", "Spend a minute", "Hit rate", "0 in flight, 0 queued", MODEL, "MISS"):
         assert word in text
+
+
+def test_a_correction_takes_the_place_of_its_call():
+    """The view of a person shows a corrected call once, where it stood, and says so; calls without an entry are all kept."""
+    call = aigen.live.WatchedCall(
+        time=datetime(2026, 11, 21, tzinfo=UTC),
+        provider="p",
+        model="m",
+        service="",
+        session="",
+        cache_outcome=aigen.CacheOutcome.MISS,
+        state=aigen.AttemptState.UNKNOWN,
+        cost_usd_nanos=None,
+        total_us=None,
+        ledger_entry_id="7",
+    )
+    hit = replace(call, state=None, cache_outcome=aigen.CacheOutcome.HIT, cost_usd_nanos=0, ledger_entry_id="")
+    settled = replace(call, state=aigen.AttemptState.SETTLED, cost_usd_nanos=12_300_000, corrected=True)
+    calls = deque([call])
+    watching.keep(calls, [hit, hit, settled])
+    assert list(calls) == [settled, hit, hit]
+    assert [cell for cell in watching._row(settled) if cell in ("MISS (corrected)", "$0.0123")] == ["MISS (corrected)", "$0.0123"]
 
 
 @pytest.mark.parametrize(

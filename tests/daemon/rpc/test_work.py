@@ -99,7 +99,7 @@ def test_line_reads_words_texts_and_the_contracts_own_spelling():
         (b'{"prompt": "a", "labels": {"a": 5}}', "labels"),
         (b'{"prompt": "a", "labels": {"": "b"}}', "accounting.labels['']"),
         (b'{"messages": "hi"}', "messages"),
-        (b'{"messages": [5]}', "messages"),
+        (b'{"messages": [5]}', "messages[0]"),
         (b'{"messages": [{"role": "nobody", "content": "a"}]}', "messages[0].role"),
         (b'{"messages": [{"role": "user", "content": 5}]}', "messages[0].content"),
         (b'{"messages": [{"role": "user", "content": "a", "parts": []}]}', "messages[0].parts"),
@@ -112,6 +112,42 @@ def test_bad_lines_name_their_field(body: bytes, field: str):
     assert error.reason is Reason.INVALID_REQUEST
     assert error.metadata["field"] == field
     assert error.metadata["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"prompt": 5}', "prompt is 5; allowed: a text"),
+        (b'{"prompt": true}', "prompt is 'true'; allowed: a text"),
+        (b'{"prompt": ["a"]}', "prompt is '[\"a\"]'; allowed: a text"),
+        (b'{"messages": "hi"}', "messages is 'hi'; allowed: a list, each an object with role, parts, content"),
+        (b'{"messages": [5]}', "messages[0] is 5; allowed: an object with role, parts, content"),
+        (
+            b'{"messages": [{"role": "user", "content": 5}]}',
+            "messages[0].content is 5; allowed: a text; a list of parts stands under ",
+        ),
+        (b'{"messages": [{"parts": [{"text": 5}]}]}', "messages[0].parts[0].text is 5; allowed: a text"),
+        (b'{"system": 5}', "system is 5; allowed: a list, each an object with text, "),
+        (b'{"prompt": "a", "stop_sequences": "x"}', "stop_sequences is 'x'; allowed: a list, each a text"),
+        (b'{"prompt": "a", "prompt_caching": {"enabled": "yes"}}', "prompt_caching.enabled is 'yes'; allowed: true or false"),
+        (b'{"prompt": "a", "temperature": "hot"}', "temperature is 'hot'; allowed: a number"),
+        (b'{"prompt": "a", "temperature": true}', "temperature is 'true'; allowed: a number"),
+        (b'{"prompt": "a", "max_output_tokens": 1.5}', "max_output_tokens is 1.5; allowed: a whole number from -2,147,483,648 to "),
+        (
+            b'{"prompt": "a", "seed": 99999999999999999999}',
+            "seed is 99999999999999999999; allowed: a whole number of at most 64 bits",
+        ),
+        (b'{"prompt": "a", "complete_by": 5}', "complete_by is 5; allowed: a text in RFC 3339, such as 2030-11-22T08:00:00Z"),
+        (b'{"prompt": "a", "complete_by": "soon"}', "complete_by is 'soon'; allowed: a text in RFC 3339, such as "),
+        (b'{"prompt": "a", "ttl": "long"}', "ttl is 'long'; allowed: seconds, as a number or a text such as 90s"),
+        (b'{"prompt": "a", "ttl": 1' + b"0" * 400 + b"}", "ttl is 1000000"),
+        (b'{"prompt": "a", "labels": 5}', "labels is 5; allowed: an object whose values are texts"),
+        (b'{"prompt": "a", "labels": {"a": 5}}', "labels is '{\"a\": 5}'; allowed: an object whose values are texts"),
+    ],
+)
+def test_bad_lines_are_told_what_is_allowed(body: bytes, said: str):
+    """In words of JSON, at the place where it is wrong."""
+    assert refused(body).text.startswith(said)
 
 
 def test_unknown_field_is_told_what_is_known():

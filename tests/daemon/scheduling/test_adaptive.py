@@ -1,15 +1,17 @@
 """What adaptive marking marks, what it learns from, and what keeps it from losing."""
 
+from dataclasses import replace
+
 import pytest
 from aigend.scheduling.prompt_cache.adaptive import Adaptive
 from aigend.scheduling.prompt_cache.adaptive_state import StateRefused, adaptive_from, state_of
-from aigend.scheduling.prompt_cache.chances import MEMORY, SPANS_S, Chances
+from aigend.scheduling.prompt_cache.chances import ALARM, MEMORY, SPANS_S, Chances, lowered
 from aigend.scheduling.prompt_cache.choosing import Choice, Stretch, best, gains, marks_of, premium_of
 from aigend.scheduling.prompt_cache.decisions import DecisionRow, Decisions
 from aigend.scheduling.prompt_cache.marking import Decision, Terms, TokenPrices
 from aigend.scheduling.prompt_cache.prefix_tree import Cell, PrefixTree, names
 from aigend.scheduling.prompt_cache.prefixes import Prefix, Prefixes
-from aigend.scheduling.prompt_cache.track_record import Record, TrackRecords
+from aigend.scheduling.prompt_cache.track_record import AT_RISK, BEYOND_DOUBT, STAKE, Record, TrackRecords
 from aigend.types import PartPlace, TokenUsage
 
 PRICES = TokenPrices(input=5_000, read=500, write_5m=6_250, write_1h=10_000)
@@ -30,7 +32,7 @@ def send(adaptive: Adaptive, prefixes: Prefixes, now: float, terms: Terms = TERM
     decision = adaptive.decide(prefixes, terms, now=now)
     adaptive.note(prefixes, terms, now=now)
     usage = TokenUsage(input=5, cache_write_5m=5) if decision.marks else TokenUsage(input=9)
-    adaptive.observe(prefixes, decision.marks, usage, owner=terms.owner, now=now)
+    adaptive.observe(prefixes, decision.marks, usage, terms=terms, now=now)
     return decision
 
 
@@ -112,7 +114,7 @@ def test_what_the_provider_did_not_keep_is_not_taken_for_kept() -> None:
     request = ends("sys", "tem", "new", stable=2)
     marks = adaptive.decide(request, TERMS, now=now + 1).marks
     adaptive.note(request, TERMS, now=now + 1)
-    adaptive.observe(request, marks, TokenUsage(input=9), owner="me", now=now + 1)
+    adaptive.observe(request, marks, TokenUsage(input=9), terms=TERMS, now=now + 1)
     assert adaptive.decide(ends("sys", "tem", "x", stable=2), TERMS, now=now + 2).premium_nanos == 2_000 * 1_250
 
 
@@ -139,13 +141,16 @@ def test_state_goes_on_after_a_restart() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"version": 1},
+        {"version": 2},
         {"nodes": [["me", "00", [1], 0, 1, 0.0, 0.0, 0, None, None]]},
         {"nodes": [["me", "", [], 0, 1, 0.0, 0.0, 0, None, None]]},
         {"nodes": [[5, "00" * 8, [1], 0, 1, 0.0, 0.0, 0, None, None]]},
         {"kinds": [[["me"], [1.0], [1.0]]]},
         {"kinds": [[[None], [0.0] * len(SPANS_S), [0.0] * len(SPANS_S)]]},
         {"records": [["me", "much"]]},
+        {"records": [["me", 1.0, 1.0, 1.0, True, True]]},
+        {"records": [["me", 1.0, 1.0, -1.0, 1.0, True, True]]},
+        {"kinds": [[["me"], [-1.0] * len(SPANS_S), [0.0] * len(SPANS_S)]]},
     ],
 )
 def test_a_state_that_does_not_fit_together_is_refused(change: dict) -> None:
@@ -314,12 +319,12 @@ def test_a_premium_counts_once_what_it_paid_for_is_read() -> None:
     """It is not counted again when its time is over, and nothing is counted where nothing was paid."""
     tree, records = PrefixTree(), TrackRecords()
     (node,), _ = tree.grow("me", ends("a").every, [])
-    records.repaid("me", node)
+    assert records.repaid(node) == 0.0
     node.paper_until = 300.0
     records.paid("me", node, premium=50.0)
-    records.repaid("me", node)
+    records.count("me", spent=1_000.0, saved=80.0 - records.repaid(node))
     records.pass_time(301.0)
-    assert records.of("me").earned == -50.0
+    assert (records.of("me").earned, records.of("me").squares) == (30.0, 900.0)
 
 
 def test_what_was_put_on_paper_is_settled_though_others_decide() -> None:
@@ -342,3 +347,131 @@ def test_a_greeting_tells_nothing_of_what_follows_it() -> None:
     counted = greeting.below.scale  # it grows with each that is counted
     send(adaptive, ends("hello", "x", "y"), 1e9 + 41)
     assert greeting.below.scale == counted
+
+
+def faithful(chances: Chances, *, times: int = 60) -> float:
+    """Let a kind come again so often after 20 seconds; return the time afterwards."""
+    cells, now = chances.cells(KIND), 0.0
+    for _ in range(times):
+        sight = chances.sent(cells, now=now)
+        now += 20
+        chances.came_again(sight, now=now)
+    return now
+
+
+def let_down(chances: Chances, now: float, *, times: int) -> float:
+    """Send a kind so often that it does not come again; return its chance afterwards."""
+    cells = chances.cells(KIND)
+    for _ in range(times):
+        chances.sent(cells, now=now)
+        now += 40
+        chances.pass_time(now)
+    return chances.expect(KIND)[0]
+
+
+KIND = (("k",),)
+
+
+def test_what_stays_away_time_after_time_is_no_longer_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixty comings are cut after a dozen failures; worn down one by one they are believed in for long."""
+    chances, worn = Chances(), Chances()
+    assert let_down(chances, faithful(chances), times=20) < 0.2
+    monkeypatch.setattr("aigend.scheduling.prompt_cache.chances.ALARM", 1e9)
+    assert let_down(worn, faithful(worn), times=20) > 0.5
+
+
+def test_what_stays_away_now_and_then_raises_no_alarm() -> None:
+    """As long as most come again, those that do not are made up for."""
+    chances = Chances()
+    now, (cell,) = faithful(chances), chances.cells(KIND)
+    for _ in range(100):
+        let_down(chances, now, times=1)
+        now = now + 40 + faithful_once(chances, now + 40)
+        assert cell.missed < ALARM / 2
+    assert chances.expect(KIND)[0] > 0.4
+
+
+def faithful_once(chances: Chances, now: float) -> float:
+    """Let a kind come again twice."""
+    for turn in range(2):
+        chances.came_again(chances.sent(chances.cells(KIND), now=now + 20 * turn), now=now + 20 * turn + 20)
+    return 40.0
+
+
+def test_what_was_sent_together_is_missed_once() -> None:
+    """Ten parts of one request that stay away together are one thing that does, and a split shares it."""
+    chances = Chances()
+    now, (cell,) = faithful(chances), chances.cells(KIND)
+    sights = [chances.sent(chances.cells(KIND), now=now, share=0.1) for _ in range(10)]
+    part = sights[0].part(0.5)
+    assert (part.share, sights[0].share) == (0.05, 0.05)
+    chances.pass_time(now + 40)
+    assert 0 < cell.missed < 1
+
+
+def test_doubt_lowers_a_chance_the_less_the_more_is_known() -> None:
+    """Of few sendings little is sure; of many nearly all, and of what never failed all."""
+    few, many = (lowered(0.4, known, deviations=BEYOND_DOUBT) for known in (8.0, 800.0))
+    assert 0 < few < 0.1 < 0.35 < many < 0.4
+    assert lowered(1.0, 0.0, deviations=BEYOND_DOUBT) == 1.0
+    assert lowered(0.1, 2.0, deviations=BEYOND_DOUBT) == 0.0
+    chances = Chances()
+    faithful(chances)
+    assert chances.known((("other",),)) == 0.0
+    assert 50 < chances.known(KIND) < 60
+
+
+def test_a_record_is_proven_where_chance_alone_would_not_have_earned_it() -> None:
+    """What many small requests earned is; what one large one did is not, though it is as much; a loss ends it."""
+    small, large = TrackRecords(), TrackRecords()
+    for _ in range(20):
+        small.count("me", spent=100.0, saved=5.0)
+    large.count("me", spent=2_000.0, saved=100.0)
+    assert small.of("me").open
+    assert small.of("me").proven
+    assert large.of("me").open
+    assert not large.of("me").proven
+    small.of("me").earned = -1.0 - AT_RISK * small.of("me").spent
+    small.count("me", spent=0.0, saved=0.0)
+    assert not small.of("me").proven
+
+
+def test_an_unproven_record_pays_only_for_what_is_beyond_doubt() -> None:
+    """What gains by a hair is marked once the record is proven, and not before."""
+    doubtful = replace(stretch(2_000, short=5), caution=6.0)
+    assert best([doubtful], TERMS) == Choice()
+    assert best([doubtful], TERMS, paper=True).all == 1
+    adaptive, now = taught(rounds=12)
+    adaptive.records.of("me").open = True
+    request = ends("sys", "tem", "new", stable=2)
+    gained = []
+    for proven in (False, True):
+        adaptive.records.of("me").proven = proven
+        gained.append(adaptive.decide(request, TERMS, now=now + 400 + proven).gain_nanos)
+    assert 0 <= gained[0] < gained[1]
+
+
+def test_no_more_is_written_in_vain_than_is_borne() -> None:
+    """Where nothing that was written is read, writing stops at a share of what was sent, and the reason says so."""
+    record = Record(spent=1_000.0, balance=-20.0)
+    assert record.bears(STAKE * 250.0 - 20.0, dearness=0.25)
+    assert not record.bears(STAKE * 250.0 - 19.0, dearness=0.25)
+    assert record.bears(STAKE * 1_000.0 - 20.0, dearness=1.0)
+    adaptive, now = taught()
+    adaptive.records.of("me").balance = -1e12
+    decision = adaptive.decide(ends("sys", "tem", "new", stable=2), TERMS, now=now + 301)
+    assert (decision.marks, decision.premium_nanos) == ((), 0)
+    assert "was not read yet" in decision.reason
+
+
+def test_what_others_marked_is_not_answered_for() -> None:
+    """Marks of the caller's, and of other ways to decide, cost adaptive marking nothing of what it may lose."""
+    adaptive, now = taught()
+    request = ends("sys", "tem", "new", stable=2)
+    marks = adaptive.decide(request, TERMS, now=now + 1).marks
+    before = adaptive.records.of("me").balance
+    usage = TokenUsage(input=9, cache_write_5m=2_000, cache_write_1h=100, cache_read=10)
+    adaptive.observe(request, marks, usage, terms=TERMS, now=now + 1, decided=False)
+    assert adaptive.records.of("me").balance == before
+    adaptive.observe(request, marks, usage, terms=TERMS, now=now + 1)
+    assert adaptive.records.of("me").balance == pytest.approx(before + 10 * 4_500 - 2_000 * 1_250 - 100 * 5_000)

@@ -103,7 +103,7 @@ class BatchJobs:
         if self._closing:
             raise _stopping()
         check_on(self._snapshot())
-        size = sum(len(body) for _, body in job.items)
+        size = sum(len(item.body) for item in job.items)
         self._check_room(size)
         now_us = int(self._clock.time() * 1e6)
         write = partial(rows.create, job=job, now_us=now_us)
@@ -111,8 +111,8 @@ class BatchJobs:
         row = await self.find(job.scope, job.name)
         if created and job_id not in self._running:
             open_items = [
-                ItemRow(position=place, request_id=name, state=ItemState.OPEN, body=body)
-                for place, (name, body) in enumerate(job.items)
+                ItemRow(position=place, request_id=item.request_id, state=ItemState.OPEN, body=item.body, digest=item.digest)
+                for place, item in enumerate(job.items)
             ]
             self._go_on(row, open_items)
         return row
@@ -125,7 +125,8 @@ class BatchJobs:
         """
         row = await self._ledger.read(lambda connection: rows.find(connection, scope, name), fresh=False)
         if row is None:
-            raise DomainError(Reason.NOT_FOUND, f"there is no batch job {name}", job_id=name)
+            text = f"job_id is {name!r}: there is no batch job of that id; `aigenctl job list` shows those that are kept"
+            raise DomainError(Reason.NOT_FOUND, text, field="job_id", job_id=name)
         return row
 
     async def newest(self, scope: str, *, before: int | None, limit: int) -> list[JobRow]:
@@ -255,7 +256,12 @@ class BatchJobs:
         state = ItemState.ANSWERED if isinstance(end, Reply) else ItemState.FAILED
         body = end.response if isinstance(end, Reply) else pack_error(end)
         now_us = int(self._clock.time() * 1e6)
-        write = partial(rows.end_item, job_id=running.row.id, position=item.position, state=state, body=body, now_us=now_us)
+        owns = not (
+            isinstance(end, DomainError) and end.reason is Reason.REQUEST_ID_REUSED
+        )  # else it paid for somebody else's call
+        write = partial(
+            rows.end_item, job_id=running.row.id, position=item.position, state=state, body=body, owns=owns, now_us=now_us
+        )
         while True:
             with contextlib.suppress(DomainError):
                 await self._ledger.correct(lambda c, _: Corrected(value=write(c)), size=OPERATION_BYTES + len(body))
@@ -315,7 +321,7 @@ def _caller(job: JobRow, item: ItemRow) -> Caller:
         scope=job.scope,
         request_id=item.request_id,
         accounting=job.accounting,
-        digest_of=lambda: hashlib.sha256(item.body).digest(),
+        digest_of=lambda: item.digest or hashlib.sha256(item.body).digest(),
         wire_of=lambda: item.body,
     )
 

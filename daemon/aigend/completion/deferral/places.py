@@ -134,5 +134,8 @@ def batch_of(account: Account) -> BatchProvider:
 
 
 def _no_batches(provider: str) -> DomainError:
-    why = f"provider {provider} has no batch API that aigend speaks (providers.{provider}.batch_api); allowed: INTERACTIVE"
+    why = (
+        f"provider {provider} has no batch API that aigend knows of (set providers.{provider}.batch_api to use if it has one); "
+        "allowed: INTERACTIVE"
+    )
     return capability_missing("lane", "DEFERRED", why)

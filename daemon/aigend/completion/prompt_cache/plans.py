@@ -44,6 +44,7 @@ class PromptPlan:
     prefixes: Prefixes = field(default_factory=Prefixes)
     terms: Terms = _NO_TERMS  # what the decision stood on
     marks: tuple[Mark, ...] = ()  # as they were decided, those that can be sent
+    adaptive: bool = False  # whether adaptive marking decided on them
     reason: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -144,7 +145,7 @@ class PromptPlans:
         """Learn what a settled call read and wrote."""
         if plan.prefixes.longest is None:
             return
-        self.adaptive.observe(plan.prefixes, plan.marks, usage, owner=plan.owner, now=self._clock.time())
+        self.adaptive.observe(plan.prefixes, plan.marks, usage, terms=plan.terms, now=self._clock.time(), decided=plan.adaptive)
         now, ttl_s = self._clock.monotonic(), plan.marked_ttl_s or plan.terms.ttl_s
         self._sights.note(plan.marked[-1:] or (plan.prefixes.longest,), owner=plan.owner, now=now)
         if usage.cache_read or usage.cache_write_5m or usage.cache_write_1h:
@@ -199,6 +200,7 @@ def _decided(draft: PromptPlan, asked: "_Terms", decision: Decision, *, able: bo
         wire=replace(draft.wire, marks=tuple(CacheMark(place=mark.prefix.place, ttl_s=mark.ttl_s) for mark in marks)),
         marked=tuple(mark.prefix for mark in marks),
         marks=marks,
+        adaptive=asked.decision == "adaptive",
         reason=decision.reason,
         warnings=_warnings(draft, asked, wanted=unsent, able=able),
     )

@@ -15,9 +15,11 @@ from aigend.ledger.entries import Intent
 from aigend.types import Accounting, Route
 
 NEVER_US = 2**63 - 1  # end of a window that does not end
+NO_VALUE = "(none)"  # how people are told of calls that carry nothing where a budget holds for each value
 THRESHOLDS = (50, 75, 90, 100)  # percent of the limit
 FIRST_DAYS = {"monday": 0, "saturday": 5, "sunday": 6}
 LABEL_PREFIX = "label:"
+Meaning = Callable[[Mapping[str, str]], Mapping[str, str]]
 
 
 class Spender(Protocol):
@@ -91,7 +93,7 @@ class Claim:
     """A budget that a call falls under, in the window that runs."""
 
     budget: str
-    key: str  # the value that it holds for; empty: all
+    key: str  # the value that it holds for; empty: all, or calls that carry none
     period: str
     window: Window
     limit_nanos: int
@@ -99,7 +101,13 @@ class Claim:
     require_known_prices: bool
     downgrade_to: str = ""  # model that calls are sent to; empty but with action downgrade
     downgrade_at_percent: int = 100
+    per_value: bool = False  # whether it holds for each value by itself
     only_counts: bool = False  # for charges that were made already: nothing is refused
+
+    @property
+    def label(self) -> str:
+        """Name for people."""
+        return label_of(self.budget, self.key, per_value=self.per_value)
 
     @property
     def refuses(self) -> bool:
@@ -110,6 +118,16 @@ class Claim:
     def window_id(self) -> tuple[str, str, str]:
         """Budget, key and period: of each such three, one window runs."""
         return self.budget, self.key, self.period
+
+
+def label_of(budget: str, key: str, *, per_value: bool = False) -> str:
+    """Return the name of a budget for people, with the value that it holds for.
+
+    Example:
+        >>> label_of("run", "one"), label_of("run", "", per_value=True), label_of("all", "")
+        ('run[one]', 'run[(none)]', 'all')
+    """
+    return f"{budget}[{key or NO_VALUE}]" if key or per_value else budget
 
 
 def usd_nanos(amount: str) -> int:
@@ -129,15 +147,25 @@ class BudgetBook:
         budgets: As the settings or somebody who set them name them; names must differ.
         time_zone: IANA name; windows begin at its midnight.
         week_start: First day of the week: monday, saturday or sunday.
+        meaning: Returns a selector in the words that calls are booked in; asked when the book is made, not for each call.
 
     Raises:
         ValueError: A selector key or zone is unknown, or a name is there twice; the message names it and what is allowed.
     """
 
-    def __init__(self, budgets: Sequence[BudgetSettings], *, time_zone: str = "UTC", week_start: str = "monday") -> None:
+    def __init__(
+        self,
+        budgets: Sequence[BudgetSettings],
+        *,
+        time_zone: str = "UTC",
+        week_start: str = "monday",
+        meaning: Meaning = dict,
+    ) -> None:
         self.budgets = tuple(budgets)
         self.time_zone, self.week_start = time_zone, week_start
         self.downgrades = any(budget.action == "downgrade" for budget in self.budgets)
+        self._meaning = meaning
+        self._rules = [(budget, tuple(meaning(budget.selector).items())) for budget in self.budgets]
         self._by_name = {budget.name: budget for budget in self.budgets}
         self._limits = {budget.name: usd_nanos(budget.limit_usd) for budget in self.budgets}
         self._calendar = Calendar(time_zone, week_start=week_start)
@@ -150,7 +178,8 @@ class BudgetBook:
     def with_more(self, budgets: Iterable[BudgetSettings]) -> "BudgetBook":
         """Return a book of the same calendar that holds these as well, but for those whose name it has already."""
         more = [budget for budget in budgets if budget.name not in self._by_name]
-        return BudgetBook((*self.budgets, *more), time_zone=self.time_zone, week_start=self.week_start)
+        every = (*self.budgets, *more)
+        return BudgetBook(every, time_zone=self.time_zone, week_start=self.week_start, meaning=self._meaning)
 
     def get(self, name: str) -> BudgetSettings | None:
         """Return the budget of a name; None where there is none."""
@@ -161,11 +190,15 @@ class BudgetBook:
         return self.claims_of(intent, now=intent.create_time if now is None else now)
 
     def claims_of(self, spender: Spender, *, now: float) -> list[Claim]:
-        """Return every budget that somebody falls under, with the window that runs now."""
+        """Return every budget that somebody falls under, with the window that runs now.
+
+        Calls without a session have no window in a budget whose period is a session: they share no life that could end.
+        """
+        session = spender.accounting.session
         return [
             self._claim(budget, key=value_of(spender, budget.each) if budget.each else "", spender=spender, now=now)
-            for budget in self.budgets
-            if all(value_of(spender, key) == value for key, value in budget.selector.items())
+            for budget, selected in self._rules
+            if (session or budget.period != "session") and all(value_of(spender, key) == value for key, value in selected)
         ]
 
     def current(self, now: float) -> list[Claim]:
@@ -192,6 +225,11 @@ class BudgetBook:
         budget = self._by_name.get(name)
         return budget.action if budget else ""
 
+    def per_value(self, name: str) -> bool:
+        """Return whether a budget holds for each value by itself; False where there is none of the name."""
+        budget = self._by_name.get(name)
+        return budget is not None and budget.each is not None
+
     def _claim(self, budget: BudgetSettings, *, key: str, spender: Spender, now: float) -> Claim:
         if budget.period == "session":
             return self._made(budget, key, Window(name=spender.accounting.session, start_us=0, end_us=NEVER_US))
@@ -208,6 +246,7 @@ class BudgetBook:
             require_known_prices=budget.require_known_prices,
             downgrade_to=budget.downgrade_to or "",
             downgrade_at_percent=budget.downgrade_at_percent,
+            per_value=budget.each is not None,
         )
 
 

@@ -13,13 +13,14 @@ import structlog
 
 from aigend.clock import Clock
 from aigend.config import BudgetSettings
+from aigend.config.rules import selector_keys
 from aigend.errors import DomainError, Reason, capability_missing, invalid
 from aigend.ledger.alerts import rows as alert_rows
 from aigend.ledger.alerts.desk import AlertDesk, Doors
 from aigend.ledger.alerts.rows import Alert, AlertKind
 from aigend.ledger.budgets import rows as budget_rows
 from aigend.ledger.budgets import windows
-from aigend.ledger.budgets.book import SELECTOR_KEYS, BudgetBook, Claim, Spender, selects, usd_nanos
+from aigend.ledger.budgets.book import BudgetBook, Claim, Spender, label_of, selects, usd_nanos
 from aigend.ledger.budgets.forecast import DAY_S, HOUR_S, Forecast, forecast, stretch_s
 from aigend.ledger.budgets.rows import StoredBudget
 from aigend.ledger.budgets.totals import RunningTotals, untouched
@@ -122,7 +123,7 @@ class BudgetDesk:
         with contextlib.suppress(DomainError):  # it can't be written: refused it is all the same
             if await self._doors.write(partial(windows.pause_for_want, claim=claim, needed_nanos=needed, now_us=now_us)):
                 self.alerts.look()
-                return windows.paused(claim.budget, claim.key, since_us=now_us)
+                return windows.paused(claim, since_us=now_us)
         return refusal
 
     def downgrade(self, spender: Spender, *, refused_by: str = "") -> Claim | None:
@@ -168,10 +169,11 @@ class BudgetDesk:
             raise capability_missing("SetBudget", "budgets", "features.budgets is off")
         if len(self._stored) >= MOST_SET and budget.name not in self._stored:
             raise invalid("budget", f"the {MOST_SET + 1:,}th", f"at most {MOST_SET:,} budgets")
-        for field, keys in (("budget.selector", tuple(budget.selector)), ("budget.each", (budget.each,) if budget.each else ())):
-            for key in keys:
-                if not selects(key):
-                    raise invalid(field, key, ", ".join(SELECTOR_KEYS))
+        for key, value in budget.selector.items():
+            if not selects(key):
+                raise invalid(f"budget.selector[{key!r}]", value, f"the keys {selector_keys(key)}")
+        if budget.each is not None and not selects(budget.each):
+            raise invalid("budget.each", budget.each, selector_keys(budget.each))
         stored = await self._doors.write(partial(_put, budget=budget, now_us=self._now_us()))
         self._stored[budget.name] = stored
         self._rebuild()
@@ -199,7 +201,7 @@ class BudgetDesk:
         budget = self.get(name).budget
         if key and budget.each is None:
             raise invalid("key", key, "empty: this budget does not hold per value")
-        text = f"budget {windows.label_of(name, key)} is paused until it is resumed: by hand"
+        text = f"budget {label_of(name, key)} is paused until it is resumed: by hand"
         alert = self._by_hand(AlertKind.PAUSED, name, key, text=text)
         changed = await self._doors.write(partial(_pause, alert=alert))
         self.alerts.look()
@@ -212,7 +214,7 @@ class BudgetDesk:
             DomainError: NOT_FOUND; STORAGE_FULL or STORAGE_DAMAGED.
         """
         self.get(name)
-        alert = self._by_hand(AlertKind.RESUMED, name, key, text=f"budget {windows.label_of(name, key)} is resumed")
+        alert = self._by_hand(AlertKind.RESUMED, name, key, text=f"budget {label_of(name, key)} is resumed")
         ended = await self._doors.write(partial(_resume, alert=alert))
         self.alerts.look()
         return ended
@@ -236,8 +238,8 @@ class BudgetDesk:
         shown, running = {(state.budget, state.key) for state in states}, {state.budget for state in states}
         hidden = [(name, key) for name, key, whole in pauses if (name not in running if whole else (name, key) not in shown)]
         unused = (self.book.unused(name, key, now) for name, key in hidden)
-        states += [untouched(claim) for claim in unused if claim is not None]
-        return sorted(states, key=lambda state: (state.budget, state.key, state.window))
+        states += sorted((untouched(claim) for claim in unused if claim is not None), key=lambda state: state.key)
+        return sorted(states, key=lambda state: state.budget)
 
     def _view(self, state: BudgetState, pauses: "budget_rows.Pauses", recent: tuple[int, int], now: float) -> BudgetView:
         """Return a window as it is shown; `recent` is what its last hour and its last day have booked."""

@@ -40,18 +40,27 @@ class RunningTotals:
         return next((row.spent_nanos for row in rows if row.start_us <= now * 1e6 < row.end_us), 0)
 
     def states(self, book: BudgetBook, now: float) -> list[BudgetState]:
-        """Return the running windows of every budget in the book, used or not, by name."""
-        rows = [row for row in self._rows.values() if row.end_us > now * 1e6 and row.budget in book.limits]
+        """Return the running windows of every budget in the book, used or not, by name; of sessions the one used last first."""
+        kept = reversed(self._rows.values())
+        rows = [row for row in kept if row.end_us > now * 1e6 and _holds(row, book)]
+        rows.sort(key=lambda row: ("", "") if row.period == "session" else (row.key, row.window))
         used = {(row.budget, row.key) for row in rows}
         unused = [untouched(claim) for claim in book.current(now) if (claim.budget, claim.key) not in used]
-        states = [*(_state(row, book) for row in rows), *unused]
-        return sorted(states, key=lambda state: (state.budget, state.key, state.window))
+        return sorted((*(_state(row, book) for row in rows), *unused), key=lambda state: state.budget)
 
     def _forget(self, row: WindowRow) -> None:
         ids = self._ids[row.budget, row.key, row.period]
         ids.discard(row.id)
         if not ids:
             del self._ids[row.budget, row.key, row.period]
+
+
+def _holds(row: WindowRow, book: BudgetBook) -> bool:
+    """Whether calls can still come to a window: not where its budget has another period or holds for other values by now."""
+    budget = book.get(row.budget)
+    if budget is None or budget.period != row.period or (row.key and budget.each is None):
+        return False
+    return bool(row.window) or row.period != "session"
 
 
 def _state(row: WindowRow, book: BudgetBook) -> BudgetState:
@@ -65,6 +74,7 @@ def _state(row: WindowRow, book: BudgetBook) -> BudgetState:
         action=book.action_of(row.budget),
         reset_time=row.reset_time,
         start_time=None if row.reset_time is None else row.start_us / 1e6,
+        per_value=book.per_value(row.budget),
     )
 
 
@@ -80,4 +90,5 @@ def untouched(claim: Claim) -> BudgetState:
         action=claim.action,
         reset_time=claim.window.reset_time,
         start_time=None if claim.window.reset_time is None else claim.window.start_us / 1e6,
+        per_value=claim.per_value,
     )

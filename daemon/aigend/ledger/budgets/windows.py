@@ -12,7 +12,7 @@ from aigend.errors import DomainError, Reason
 from aigend.ledger.alerts import rows as alert_rows
 from aigend.ledger.alerts.rows import Alert, AlertKind
 from aigend.ledger.budgets import rows as budget_rows
-from aigend.ledger.budgets.book import NEVER_US, BudgetBook, Claim, threshold_passed, thresholds_between
+from aigend.ledger.budgets.book import NEVER_US, BudgetBook, Claim, label_of, threshold_passed, thresholds_between
 
 FULL = 100  # percent
 _RUNNING = (
@@ -74,11 +74,6 @@ class WindowRow:
         """Wall clock at which it ends; None where it does not."""
         return None if self.end_us == NEVER_US else self.end_us / 1e6
 
-    @property
-    def label(self) -> str:
-        """Name for people."""
-        return label_of(self.budget, self.key)
-
 
 def claim_all(
     connection: sqlite3.Connection, claims: Sequence[Claim], *, bound_nanos: int | None, now_us: int
@@ -93,7 +88,7 @@ def claim_all(
     for claim in claims:
         since_us = None if claim.only_counts else budget_rows.paused_since(connection, claim.budget, claim.key)
         if since_us is not None:
-            raise paused(claim.budget, claim.key, since_us=since_us)
+            raise paused(claim, since_us=since_us)
         if bound_nanos is None and claim.require_known_prices:
             raise _price_unknown(claim)
         window_id = _window_id(connection, claim, now_us=now_us)
@@ -137,21 +132,24 @@ def announce(connection: sqlite3.Connection, book: BudgetBook, rows: Iterable[Wi
         if limit is None or passed <= row.announced_percent:
             continue
         connection.execute("UPDATE budget_window SET announced_percent = ? WHERE id = ?", (passed, row.id))
-        alerts = [_threshold(row, percent, limit, now_us) for percent in thresholds_between(row.announced_percent, passed)]
+        label = label_of(row.budget, row.key, per_value=book.per_value(row.budget))
+        percents = thresholds_between(row.announced_percent, passed)
+        alerts = [_threshold(row, percent, limit, now_us, label=label) for percent in percents]
         for alert in alerts:
             alert_rows.insert(connection, alert)
         said.append(alerts[-1].text)
         if passed >= FULL and book.action_of(row.budget) == "pause":
-            said += pause(connection, row, limit_nanos=limit, now_us=now_us)
+            said += pause(connection, row, label=label, limit_nanos=limit, now_us=now_us)
     return tuple(said)
 
 
-def pause(connection: sqlite3.Connection, row: WindowRow, *, limit_nanos: int, now_us: int) -> list[str]:
+def pause(connection: sqlite3.Connection, row: WindowRow, *, label: str, limit_nanos: int, now_us: int) -> list[str]:
     """Pause a budget because its limit is used up, and return what is to be said; nothing where it is paused already."""
     if not budget_rows.pause(connection, row.budget, row.key, whole=False, now_us=now_us):
         return []
-    text = f"budget {row.label} is paused until it is resumed: {usd(row.spent_nanos)} of {usd(limit_nanos)} USD spent"
-    alert = replace(_threshold(row, 0, limit_nanos, now_us), kind=AlertKind.PAUSED, text=f"{text} in window {row.window}")
+    text = f"budget {label} is paused until it is resumed: {usd(row.spent_nanos)} of {usd(limit_nanos)} USD spent"
+    alert = _threshold(row, 0, limit_nanos, now_us, label=label)
+    alert = replace(alert, kind=AlertKind.PAUSED, text=f"{text} in window {row.window}")
     return [alert_rows.insert(connection, alert).text]
 
 
@@ -163,23 +161,18 @@ def pause_for_want(connection: sqlite3.Connection, claim: Claim, *, needed_nanos
     row = WindowRow(*connection.execute(_ONE, (_window_id(connection, claim, now_us=now_us),)).fetchone())
     if row.spent_nanos + needed_nanos <= claim.limit_nanos or needed_nanos > claim.limit_nanos:
         return False
-    pause(connection, row, limit_nanos=claim.limit_nanos, now_us=now_us)
+    pause(connection, row, label=claim.label, limit_nanos=claim.limit_nanos, now_us=now_us)
     return True
 
 
-def label_of(budget: str, key: str) -> str:
-    """Return the name of a budget for people, with the value that it holds for."""
-    return f"{budget}[{key}]" if key else budget
-
-
-def paused(budget: str, key: str, *, since_us: int) -> DomainError:
+def paused(claim: Claim, *, since_us: int) -> DomainError:
     """Return the refusal of a paused budget."""
     since = datetime.fromtimestamp(since_us / 1e6, UTC).isoformat()
-    text = f"budget {label_of(budget, key)} is paused since {since}; allowed: paid calls once it is resumed, cached answers now"
-    return DomainError(Reason.BUDGET_PAUSED, text, budget=budget, key=key, paused_since=since)
+    text = f"budget {claim.label} is paused since {since}; allowed: paid calls once it is resumed, cached answers now"
+    return DomainError(Reason.BUDGET_PAUSED, text, budget=claim.budget, key=claim.key, paused_since=since)
 
 
-def _threshold(row: WindowRow, percent: int, limit_nanos: int, now_us: int) -> Alert:
+def _threshold(row: WindowRow, percent: int, limit_nanos: int, now_us: int, *, label: str) -> Alert:
     spent, of = usd(row.spent_nanos), usd(limit_nanos)
     return Alert(
         kind=AlertKind.THRESHOLD,
@@ -189,7 +182,7 @@ def _threshold(row: WindowRow, percent: int, limit_nanos: int, now_us: int) -> A
         percent=percent,
         limit_nanos=limit_nanos,
         spent_nanos=row.spent_nanos,
-        text=f"budget {row.label} passed {percent} % in window {row.window}: {spent} of {of} USD spent",
+        text=f"budget {label} passed {percent} % in window {row.window}: {spent} of {of} USD spent",
         create_us=now_us,
     )
 
@@ -256,7 +249,7 @@ def _exceeded(claim: Claim, row: WindowRow, *, needed: int) -> DomainError:
     resets_at = "" if row.reset_time is None else datetime.fromtimestamp(row.reset_time, UTC).isoformat()
     return DomainError(
         Reason.BUDGET_EXCEEDED,
-        f"budget {row.label} has {usd(left)} of {usd(claim.limit_nanos)} USD left in window {row.window}"
+        f"budget {claim.label} has {usd(left)} of {usd(claim.limit_nanos)} USD left in window {row.window}"
         f" ({usd(row.spent_nanos)} spent, {usd(row.reserved_nanos)} held for calls under way); this call may cost {usd(needed)}"
         + (f"; the window ends at {resets_at}" if resets_at else ""),
         budget=claim.budget,

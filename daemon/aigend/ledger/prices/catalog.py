@@ -6,7 +6,7 @@ arithmetic is `pricing`.
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib import resources
 from pathlib import Path
@@ -126,8 +126,12 @@ def bundled_prices() -> PriceTable:
     return parse_prices(text, name="first-users")
 
 
-def read_prices(path: Path) -> PriceTable:
+def read_prices(path: Path, *, today: date | None = None) -> PriceTable:
     """Return the user's own prices.
+
+    Args:
+        path: The file.
+        today: The day that it is, in UTC; None: nothing is held against it.
 
     Raises:
         PriceFileError: The file can't be read or used; the text says why and what is allowed.
@@ -138,4 +142,4 @@ def read_prices(path: Path) -> PriceTable:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         problem = Problem(text=f"prices.file can't be read: {reason}", key="prices.file", value=str(path), file=path)
         raise PriceFileError([problem]) from error
-    return parse_prices(text, name=path.name)
+    return parse_prices(text, name=path.name, today=today)

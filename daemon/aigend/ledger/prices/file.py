@@ -6,7 +6,7 @@ Rates are read from the text of the file, never through a binary float. Which fi
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,16 @@ class PriceTable:
     version: str = ""
     models: Mapping[tuple[str, str], tuple[PriceEntry, ...]] = field(default_factory=dict)
     agents: Mapping[str, tuple[PriceEntry, ...]] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)  # of each key, by its dotted path
 
 
-def parse_prices(text: str, *, name: str) -> PriceTable:
+def parse_prices(text: str, *, name: str, today: date | None = None) -> PriceTable:
     """Return the prices that a file holds.
 
     Args:
         text: The file's content.
         name: The file's name, for errors and for the ids of price entries.
+        today: The day that it is, in UTC; nothing can have been checked later than on the next. None: not known.
 
     Raises:
         PriceFileError: Anything is missing, unknown or out of range.
@@ -59,7 +61,7 @@ def parse_prices(text: str, *, name: str) -> PriceTable:
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         raise PriceFileError([Problem(text=f"no YAML: {' '.join(str(error).split())}", file=Path(name))]) from error
-    return _Reader(name).table(node)
+    return _Reader(name, None if today is None else today + timedelta(days=1)).table(node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,10 @@ class _Value:
 class _Reader:
     """Walks the nodes of one file; it keeps what is the same for all entries."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, latest_check: date | None) -> None:
         self._name = name
+        self._latest_check = latest_check  # a day more than in UTC: somewhere it is tomorrow already
+        self._lines: dict[str, int] = {}
         self._version = ""
         self._source = name
         self._checked_on: date | None = None
@@ -88,8 +92,8 @@ class _Reader:
             raise self._error(top["currency"], currency, "USD; other currencies are a matter of display")
         self._version = self._text(top["version"])
         self._source = self._text(top["source"]) if "source" in top else self._name
-        self._checked_on = self._date(top["checked_on"]) if "checked_on" in top else None
-        return PriceTable(version=self._version, models=self._models(top), agents=self._agents(top))
+        self._checked_on = self._check_day(top["checked_on"]) if "checked_on" in top else None
+        return PriceTable(version=self._version, models=self._models(top), agents=self._agents(top), lines=self._lines)
 
     def _models(self, top: Mapping[str, _Value]) -> dict[tuple[str, str], tuple[PriceEntry, ...]]:
         providers = self._mapping(top["providers"]) if "providers" in top else {}
@@ -106,7 +110,12 @@ class _Reader:
     def _entries(self, value: _Value, provider: str, model: str) -> tuple[PriceEntry, ...]:
         """One entry, or a list of dated ones."""
         several = self._items(value) if isinstance(value.node, yaml.SequenceNode) else [value]
-        entries = [self._entry(one, provider, model) for one in several]
+        entries: list[PriceEntry] = []
+        for one in several:
+            entry = self._entry(one, provider, model)
+            if any(entry.valid_from == other.valid_from for other in entries):
+                raise self._same_day(one)
+            entries.append(entry)
         return tuple(sorted(entries, key=lambda entry: entry.valid_from or 0.0))
 
     def _entry(self, value: _Value, provider: str, model: str) -> PriceEntry:
@@ -120,7 +129,7 @@ class _Reader:
             "model": model,
             "valid_from": _midnight(valid_from) if valid_from else None,
             "source": self._text(keys["source"]) if "source" in keys else self._source,
-            "checked_on": self._date(keys["checked_on"]) if "checked_on" in keys else self._checked_on,
+            "checked_on": self._check_day(keys["checked_on"]) if "checked_on" in keys else self._checked_on,
         }
         cheaper: dict[str, Any] = {
             name: PriceEntry(id=f"{entry_id}#{name}", **about, **self._rates(keys[name]))
@@ -161,6 +170,18 @@ class _Reader:
         except ValueError:
             raise self._error(value, text, "a date as YYYY-MM-DD") from None
 
+    def _check_day(self, value: _Value) -> date:
+        day = self._date(value)
+        if self._latest_check is not None and day > self._latest_check:
+            raise self._error(value, str(day), "a day that has come, as YYYY-MM-DD")
+        return day
+
+    def _same_day(self, value: _Value) -> PriceFileError:
+        """Two entries of one model that hold from the same day, or both from ever."""
+        day = self._mapping(value).get("valid_from")
+        allowed = "each day once in a model's list, and one entry without it"
+        return self._error(day or _Value(value.node, f"{value.path}.valid_from"), self._text(day) if day else "missing", allowed)
+
     def _text(self, value: _Value) -> str:
         if not isinstance(value.node, yaml.ScalarNode):
             raise self._error(value, "a list or mapping", "a single value")
@@ -183,6 +204,7 @@ class _Reader:
             if allowed and key not in allowed:
                 raise self._unknown(_Value(key_node, item.path), key, allowed)
             found[key] = item
+            self._lines[item.path] = key_node.start_mark.line + 1
         return found
 
     def _unknown(self, value: _Value, key: str, allowed: Sequence[str]) -> PriceFileError:

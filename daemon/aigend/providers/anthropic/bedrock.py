@@ -16,7 +16,8 @@ from aigend.providers.anthropic.messages import AnthropicProvider, without_envir
 from aigend.providers.connection import http_client
 
 _NEEDED = ("boto3", "botocore")
-_EXTRA = "aigen[bedrock]"
+_EXTRA = "bedrock"
+_INSTALL = "pip install '.[daemon,bedrock]' in a checkout of aigen, or 'WHEEL[daemon,bedrock]'"
 _SOMEWHERE = "https://bedrock-runtime.amazonaws.com"  # the SDK puts the region in
 _REGION = re.compile(r"https://bedrock-runtime(?:-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com")
 _REGION_SOURCES = "AWS_REGION, AWS_DEFAULT_REGION, the region of the AWS profile, or a base_url that names it"
@@ -57,7 +58,7 @@ def _client(name: str, settings: ProviderSettings, *, answer_bytes: int) -> Asyn
 
 def _require_extra(name: str) -> None:
     if any(importlib.util.find_spec(module) is None for module in _NEEDED):
-        text = f"provider {name} speaks through Amazon Bedrock, which needs the optional part {_EXTRA}: pip install '{_EXTRA}'"
+        text = f"provider {name} speaks through Amazon Bedrock, which needs the extra {_EXTRA}: {_INSTALL}"
         raise DomainError(Reason.PROVIDER_NOT_CONFIGURED, text, provider=name, allowed=_EXTRA)
 
 

@@ -13,7 +13,7 @@ from aigend.scheduling.prompt_cache.chances import SPANS_S, Chances
 from aigend.scheduling.prompt_cache.prefix_tree import NAME_BYTES, Cell, Node, PrefixTree
 from aigend.scheduling.prompt_cache.track_record import Record, TrackRecords
 
-VERSION = 2
+VERSION = 3
 MOST_NODES = 4_096
 MOST_ENDS = 100_000
 MOST_CELLS = 4_096
@@ -31,7 +31,7 @@ def state_of(adaptive: Adaptive) -> dict[str, Any]:
         "version": VERSION,
         "spans_s": list(SPANS_S),
         "kinds": [[list(kind), *_counts(cell)] for kind, cell in _last(list(adaptive.chances.items()), MOST_CELLS)],
-        "records": [[owner, record.spent, record.earned, record.open] for owner, record in adaptive.records.items()],
+        "records": [[owner, *_sums(record), record.open, record.proven] for owner, record in adaptive.records.items()],
         "nodes": list(_nodes(adaptive.tree, owners)),
     }
 
@@ -51,6 +51,10 @@ def adaptive_from(state: Any) -> Adaptive:
         raise StateRefused(f"it does not fit together: {error!r}") from error
 
 
+def _sums(record: Record) -> list[float]:
+    return [record.spent, record.earned, record.squares, record.balance]
+
+
 def _last(items: list[Any], most: int) -> list[Any]:
     return items[-most:]
 
@@ -65,6 +69,8 @@ def _cell(entered: list[float], back: list[float]) -> Cell:
     cell.entered, cell.back = [float(count) for count in entered], [float(count) for count in back]
     if len(cell.entered) != len(SPANS_S) or len(cell.back) != len(SPANS_S):
         raise ValueError(f"a count has {len(cell.entered)} spans")
+    if not all(count >= 0.0 for count in (*cell.entered, *cell.back)):
+        raise ValueError("a count is negative")
     return cell
 
 
@@ -122,6 +128,12 @@ def _chances(rows: list[list[Any]]) -> Chances:
 
 def _records(rows: list[list[Any]]) -> TrackRecords:
     records = TrackRecords()
-    for owner, spent, earned, is_open in rows:
-        records.restore(str(owner), Record(spent=float(spent), earned=float(earned), is_open=bool(is_open)))
+    for owner, *sums, is_open, is_proven in rows:
+        spent, earned, squares, balance = map(float, sums)
+        if not squares >= 0.0:
+            raise ValueError(f"a sum of squares is {squares}")
+        record = Record(
+            spent=spent, earned=earned, squares=squares, balance=balance, is_open=bool(is_open), is_proven=bool(is_proven)
+        )
+        records.restore(str(owner), record)
     return records

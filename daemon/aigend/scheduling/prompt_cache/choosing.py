@@ -21,6 +21,7 @@ class Stretch:
     chance: float  # to come again within five minutes
     short: float  # what keeping it for five minutes is expected to gain, in nano-dollars
     long: float  # the same for an hour
+    caution: float = 0.0  # how much less of both is beyond doubt, where only that is paid for
     kept: bool = False  # by the provider, as far as is known
     on_paper: bool = False  # whether it were kept, had every decision been carried out
 
@@ -52,7 +53,8 @@ def gains(
         hurdle: Share of the premium of five minutes that is to be gained above it.
 
     Example:
-        >>> short, _ = gains((0.5, 0.5), (0.0, 0.0), TokenPrices(input=5_000, read=500, write_5m=6_250, write_1h=10_000))
+        >>> prices = TokenPrices(input=5_000, read=500, write_5m=6_250, write_1h=10_000)
+        >>> short, _ = gains((0.5, 0.5), (0.0, 0.0), prices)
         >>> short
         1000.0
     """
@@ -73,7 +75,7 @@ def best(stretches: Sequence[Stretch], terms: Terms, *, paper: bool = False) -> 
     Args:
         stretches: Of the request, in its order.
         terms: Allowed lifetimes, and the shortest prefix that is kept.
-        paper: Whether to go by what were kept, had every decision been carried out.
+        paper: Whether to go by what were kept, had every decision been carried out; what is on paper needs no caution.
 
     Source:
         What is kept for longer stands before what is kept for less: Anthropic, "Prompt caching", mixing lifetimes. Read 2026-11.
@@ -83,8 +85,9 @@ def best(stretches: Sequence[Stretch], terms: Terms, *, paper: bool = False) -> 
     total_long, run = 0.0, 0.0  # gain of all so far for an hour; and of the best of them for an hour, the others for five minutes
     for number, stretch in enumerate(stretches, 1):
         if not (stretch.on_paper if paper else stretch.kept):
-            total_long += stretch.long
-            run += stretch.short if minutes else float("-inf")
+            less = 0.0 if paper else stretch.caution
+            total_long += stretch.long - less
+            run += stretch.short - less if minutes else float("-inf")
         if stretch.end.tokens < terms.minimum:
             continue
         if hour and total_long > max(run, 0.0):

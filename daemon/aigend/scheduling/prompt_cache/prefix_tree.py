@@ -20,10 +20,11 @@ class Cell:
     Later counts weigh more: instead of making all older ones lighter, `scale` grows.
     """
 
-    __slots__ = ("back", "entered", "scale")
+    __slots__ = ("back", "entered", "missed", "scale")
 
     def __init__(self, spans: int) -> None:
         self.scale = 1.0
+        self.missed = 0.0  # what was expected to come again lately and did not
         self.entered = [0.0] * spans
         self.back = [0.0] * spans
 
@@ -43,16 +44,18 @@ class Cell:
 class Sight:
     """One sending of a node, watched until it came again."""
 
-    __slots__ = ("cells", "open", "span", "time", "weight")
+    __slots__ = ("cells", "open", "share", "span", "time", "weight")
 
-    def __init__(self, cells: tuple[Cell, ...], *, time: float, weight: float = 1.0, span: int = 0) -> None:
+    def __init__(self, cells: tuple[Cell, ...], *, time: float, weight: float = 1.0, share: float = 1.0, span: int = 0) -> None:
         self.cells, self.time, self.weight, self.span = cells, time, weight, span
+        self.share = share  # of its request: what was sent together comes again or stays away together
         self.open = True
 
     def part(self, share: float) -> "Sight":
         """Return a share of this sending apart from the rest."""
-        part = Sight(self.cells, time=self.time, weight=self.weight * share, span=self.span)
+        part = Sight(self.cells, time=self.time, weight=self.weight * share, share=self.share * share, span=self.span)
         self.weight -= part.weight
+        self.share -= part.share
         return part
 
 
