@@ -256,11 +256,9 @@ class BatchJobs:
         state = ItemState.ANSWERED if isinstance(end, Reply) else ItemState.FAILED
         body = end.response if isinstance(end, Reply) else pack_error(end)
         now_us = int(self._clock.time() * 1e6)
-        owns = not (
-            isinstance(end, DomainError) and end.reason is Reason.REQUEST_ID_REUSED
-        )  # else it paid for somebody else's call
+        reused = isinstance(end, DomainError) and end.reason is Reason.REQUEST_ID_REUSED  # what was paid is another request's
         write = partial(
-            rows.end_item, job_id=running.row.id, position=item.position, state=state, body=body, owns=owns, now_us=now_us
+            rows.end_item, job_id=running.row.id, position=item.position, state=state, body=body, owns=not reused, now_us=now_us
         )
         while True:
             with contextlib.suppress(DomainError):
